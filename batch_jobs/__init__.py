@@ -1,0 +1,1 @@
+"""Where it runs over history: bronze, silver, quarantine, quality gate, gold."""

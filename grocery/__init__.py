@@ -1,0 +1,1 @@
+"""The door to the system: command line, settings, local stack, store simulator."""

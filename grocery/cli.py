@@ -1,0 +1,37 @@
+"""The one door: `grocery`. Each command group is a module of grocery/commands."""
+
+import typer
+
+from grocery.commands import (
+    alerts,
+    batch,
+    chain,
+    contracts,
+    demo,
+    doctor,
+    ingest,
+    query,
+    replay,
+    report,
+    rules,
+    simulate,
+    stack,
+    stream,
+)
+
+app = typer.Typer(
+    name="grocery",
+    help="Smart grocery: from stores' readings to alerts and analytics tables.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for single in (doctor.doctor, simulate.simulate, replay.replay, query.query, report.report, demo.demo):
+    app.command()(single)
+
+for group in (contracts, chain, ingest, stack, stream, rules, alerts, batch):
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+
+if __name__ == "__main__":
+    app()

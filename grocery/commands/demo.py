@@ -1,0 +1,8 @@
+"""`grocery demo`."""
+
+import typer
+
+
+def demo() -> None:
+    """Not built yet."""
+    raise typer.Exit(2)

@@ -1,0 +1,8 @@
+"""`grocery query`."""
+
+import typer
+
+
+def query() -> None:
+    """Not built yet."""
+    raise typer.Exit(2)

@@ -1,0 +1,8 @@
+"""`grocery report`."""
+
+import typer
+
+
+def report() -> None:
+    """Not built yet."""
+    raise typer.Exit(2)

@@ -1,0 +1,56 @@
+"""Where things run and lie. One class; every setting can be given as GROCERY_<NAME> in the environment.
+
+Lower rooms (ingestion, alerting, streaming_jobs, batch_jobs) never read settings: the command line hands them values.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="GROCERY_", extra="ignore")
+
+    home: Path = Field(PROJECT / ".grocery", description="Everything the project makes lies under this folder.")
+    chain: Path = Field(PROJECT / "chain", description="The chain's own facts and wishes: stores, assets, rules.")
+    kafka: str | None = Field(None, description="Bootstrap servers; without it, those of the running local stack.")
+    lake: str | None = Field(None, description="Folder or s3a:// address of the lake; default <home>/lake.")
+    pseudonym_key: SecretStr | None = Field(None, description="Pseudonym key; default: made once in <home>/keys.")
+    dead_letter_key: SecretStr | None = Field(None, description="Fernet key; default: made once in <home>/keys.")
+
+    @property
+    def venv(self) -> Path:
+        return self.home / "venv"
+
+    @property
+    def jars(self) -> Path:
+        return self.home / "jars"
+
+    @property
+    def stack_home(self) -> Path:
+        """Data, configuration, logs and process ids of the local stack."""
+        return self.home / "stack"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def lake_path(self) -> str:
+        return self.lake or str(self.home / "lake")
+
+    @property
+    def gold_path(self) -> Path:
+        """The DuckDB file that dbt builds locally."""
+        return self.home / "gold.duckdb"
+
+
+@cache
+def settings() -> Settings:
+    return Settings()

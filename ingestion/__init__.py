@@ -1,0 +1,1 @@
+"""How events get in: adapters -> gate -> sinks. Inbound only."""

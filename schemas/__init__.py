@@ -1,0 +1,8 @@
+"""What an event looks like: one JSON Schema per event type, everything else derived from it.
+
+`schemas/<contract>/v<N>.json` is the contract, the `pass-*.json` and `fail-*.json` beside it are its tests.
+"""
+
+from schemas.contract import Contract, UnknownContract, all_contracts, contract
+
+__all__ = ["Contract", "UnknownContract", "all_contracts", "contract"]
