@@ -1,5 +1,8 @@
 """The one door: `grocery`. Each command group is a module of grocery/commands."""
 
+import os
+from typing import Annotated
+
 import typer
 
 from grocery.commands import (
@@ -18,6 +21,7 @@ from grocery.commands import (
     stack,
     stream,
 )
+from grocery.settings import settings
 
 app = typer.Typer(
     name="grocery",
@@ -26,6 +30,21 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def choose_workspace(
+    workspace: Annotated[
+        str | None,
+        typer.Option(
+            "--workspace", "-w", help="Which stack, lake and gold to work on; `demo` is what `make demo` left."
+        ),
+    ] = None,
+) -> None:
+    if workspace:
+        os.environ["GROCERY_WORKSPACE"] = workspace
+        settings.cache_clear()
+
 
 for single in (doctor.doctor, simulate.simulate, replay.replay, query.query, report.report, demo.demo):
     app.command()(single)

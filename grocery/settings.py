@@ -18,9 +18,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GROCERY_", extra="ignore")
 
     home: Path = Field(PROJECT / ".grocery", description="Everything the project makes lies under this folder.")
+    workspace: str = Field(
+        "main", description="Stack, lake, gold and logs lie in <home>/<workspace>; the demo's is `demo`."
+    )
     chain: Path = Field(PROJECT / "chain", description="The chain's own facts and wishes: stores, assets, rules.")
     kafka: str | None = Field(None, description="Bootstrap servers; without it, those of the running local stack.")
-    lake: str | None = Field(None, description="Folder or s3a:// address of the lake; default <home>/lake.")
+    lake: str | None = Field(None, description="Folder or s3a:// address of the lake; default <work>/lake.")
     pseudonym_key: SecretStr | None = Field(None, description="Pseudonym key; default: made once in <home>/keys.")
     dead_letter_key: SecretStr | None = Field(None, description="Fernet key; default: made once in <home>/keys.")
 
@@ -33,22 +36,36 @@ class Settings(BaseSettings):
         return self.home / "jars"
 
     @property
+    def work(self) -> Path:
+        """Folder of this workspace."""
+        return self.home / self.workspace
+
+    @property
     def stack_home(self) -> Path:
-        """Data, configuration, logs and process ids of the local stack."""
-        return self.home / "stack"
+        """Data, configuration and process ids of the local stack."""
+        return self.work / "stack"
 
     @property
     def logs(self) -> Path:
-        return self.home / "logs"
+        return self.work / "logs"
 
     @property
     def lake_path(self) -> str:
-        return self.lake or str(self.home / "lake")
+        return self.lake or str(self.work / "lake")
 
     @property
     def gold_path(self) -> Path:
         """The DuckDB file that dbt builds locally."""
-        return self.home / "gold.duckdb"
+        return self.work / "gold.duckdb"
+
+    @property
+    def data_docs(self) -> Path:
+        """Great Expectations' Data Docs."""
+        return self.work / "data-docs"
+
+    @property
+    def report_path(self) -> Path:
+        return self.work / "report.html"
 
 
 @cache
