@@ -1,0 +1,103 @@
+"""The topics there must be, derived from the contracts.
+
+Event topics keep their records for ever here: a record's timestamp is its arrival time, and a replayed year arrived
+long ago, so retention by time would delete it at once. Dead letters are the exception: they hold originals, so the
+broker stamps them with its own clock and drops them after the contract's retention.
+"""
+
+from __future__ import annotations
+
+import re
+
+from schemas.contract import Contract, all_contracts
+
+ALERT_TOPICS = (
+    "alerts.cold-chain",
+    "alerts.queue",
+    "alerts.shelf",
+    "alerts.utility",
+    "alerts.curbside",
+    "alerts.scan-and-go",
+)
+DEAD_LETTERS = "dead-letters"
+_WEEK_MS = 7 * 24 * 3600 * 1000
+
+
+class TopicMismatch(RuntimeError):
+    """A topic exists with another shape than the contracts ask for."""
+
+
+def topics_of(item: Contract) -> tuple[str, ...]:
+    """The topics that carry this contract's events."""
+    return ALERT_TOPICS if item.topic.endswith("*") else (item.topic,)
+
+
+def topic_names() -> tuple[str, ...]:
+    """Every topic of the system, sorted."""
+    return tuple(sorted(name for item in all_contracts() for name in topics_of(item)))
+
+
+def topic_settings(item: Contract) -> dict[str, str]:
+    """Kafka's topic configuration for a contract."""
+    if item.kind == "reference":
+        # A week's lag lets the lakehouse see every version of a key before only the newest is kept.
+        return {"cleanup.policy": "compact", "retention.ms": "-1", "min.compaction.lag.ms": str(_WEEK_MS)}
+    if item.kind == "dead-letter":
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(days(item.retention) * 24 * 3600 * 1000),
+            "message.timestamp.type": "LogAppendTime",
+        }
+    return {"cleanup.policy": "delete", "retention.ms": "-1"}
+
+
+def days(duration: str) -> int:
+    """Days of an ISO 8601 duration as contracts write retention, e.g. `P7D`. Raises ValueError."""
+    match = re.fullmatch(r"P(\d+)D", duration)
+    if not match:
+        raise ValueError(f"x-retention {duration}: write whole days, e.g. P7D")
+    return int(match[1])
+
+
+def ensure_topics(bootstrap: str, partitions: int = 4, timeout_s: float = 60) -> list[str]:
+    """Create the topics that are missing; returns their names. A second call creates nothing.
+
+    Event topics get `partitions`, reference topics and dead letters one (they are small, and one partition keeps their
+    order whole). Returns once every topic has a leader, so that producers can start at once.
+
+    Raises TopicMismatch where a topic exists with fewer partitions than asked for: adding some would move a store's
+    key to another partition and break its order.
+    """
+    from kafka.admin import KafkaAdminClient
+    from kafka.errors import TopicAlreadyExistsError
+
+    wanted = {
+        name: {
+            "num_partitions": partitions if item.kind == "event" else 1,
+            "replication_factor": -1,
+            "configs": topic_settings(item),
+        }
+        for item in all_contracts()
+        for name in topics_of(item)
+    }
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=round(timeout_s * 1000))
+    try:
+        there = set(admin.list_topics())
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            try:
+                admin.create_topics({name: wanted[name] for name in missing}, timeout_ms=round(timeout_s * 1000))
+            except TopicAlreadyExistsError:  # somebody else creates them too
+                rest = [name for name in missing if name not in set(admin.list_topics())]
+                if rest:
+                    admin.create_topics({name: wanted[name] for name in rest}, timeout_ms=round(timeout_s * 1000))
+        admin.wait_for_topics(list(wanted), timeout_ms=round(timeout_s * 1000))
+        for topic in admin.describe_topics(list(wanted)):
+            has, needs = len(topic["partitions"]), wanted[topic["name"]]["num_partitions"]
+            if has < needs:
+                raise TopicMismatch(
+                    f"topic {topic['name']} has {has} partitions, {needs} are needed; delete it, or ask for {has}"
+                )
+        return missing
+    finally:
+        admin.close()
