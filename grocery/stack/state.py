@@ -1,0 +1,64 @@
+"""What a stack remembers in <home>/stack.json: its ports and the jobs it was given.
+
+The command line and the keeper process both write it, so every change happens under a file lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+
+class Job(BaseModel):
+    """One job by name. job_ids: Flink's ids of all its runs, oldest first; a resumed run gets a new id."""
+
+    py_file: str
+    args: list[str] = []
+    env: dict[str, str] = {}
+    wanted: bool = True
+    job_ids: list[str] = []
+    error: str | None = None
+
+
+class State(BaseModel):
+    """ports: by name (kafka, controller, rest, rpc, supervisor). password: guards supervisord's local port."""
+
+    version: int = 1
+    ports: dict[str, int] = {}
+    password: str = Field(default_factory=lambda: secrets.token_urlsafe(24))
+    jobs: dict[str, Job] = {}
+
+
+def read(home: Path) -> State | None:
+    """The remembered state; None when no stack was ever started here."""
+    try:
+        return State.model_validate_json((home / "stack.json").read_text())
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def edit(home: Path) -> Iterator[State]:
+    """Change the state: read under a lock, written back whole when the block ends without an error."""
+    with locked(home, "state"):
+        state = read(home) or State()
+        yield state
+        fresh = home / "stack.json.new"
+        fresh.touch(mode=0o600)
+        fresh.write_text(state.model_dump_json(indent=2))
+        os.replace(fresh, home / "stack.json")
+
+
+@contextmanager
+def locked(home: Path, name: str) -> Iterator[None]:
+    """Hold <home>/<name>.lock for the block; a second process waits. Released when the process dies, too."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
