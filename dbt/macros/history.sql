@@ -1,0 +1,24 @@
+{#- SCD type 2: valid_from_utc (included) and valid_to_utc (not included) of a version.
+    The first version holds from the beginning of time, so that every fact finds one; the newest has no end. -#}
+{% macro valid_from_to(key, changed_at) -%}
+case
+        when lag({{ changed_at }}) over (partition by {{ key }} order by {{ changed_at }}) is null
+            then cast('1900-01-01 00:00:00' as timestamp)
+        else {{ changed_at }}
+    end as valid_from_utc,
+    coalesce(
+        lead({{ changed_at }}) over (partition by {{ key }} order by {{ changed_at }}),
+        cast('9999-12-31 00:00:00' as timestamp)
+    ) as valid_to_utc,
+    lead({{ changed_at }}) over (partition by {{ key }} order by {{ changed_at }}) is null as is_current
+{%- endmacro %}
+
+{#- Of several events for the same key and instant, the one that arrived last counts: rank 1. -#}
+{% macro newest_first(key, changed_at) -%}
+row_number() over (partition by {{ key }}, {{ changed_at }} order by arrived_at_utc desc, event_id desc)
+{%- endmacro %}
+
+{#- Join condition: the version that was valid at an instant. -#}
+{% macro valid_at(version, instant_utc) -%}
+{{ instant_utc }} >= {{ version }}.valid_from_utc and {{ instant_utc }} < {{ version }}.valid_to_utc
+{%- endmacro %}

@@ -1,0 +1,22 @@
+{#- A field of a struct column. -#}
+{% macro struct_field(column, field) %}{{ return(adapter.dispatch('struct_field')(column, field)) }}{% endmacro %}
+
+{% macro default__struct_field(column, field) %}{{ column }}."{{ field }}"{% endmacro %}
+
+{% macro duckdb__struct_field(column, field) %}struct_extract({{ column }}, '{{ field }}'){% endmacro %}
+
+
+{#- A value of a map column, null where the key is missing. -#}
+{% macro map_value(column, key) %}{{ return(adapter.dispatch('map_value')(column, key)) }}{% endmacro %}
+
+{% macro default__map_value(column, key) %}{{ column }}."{{ key }}"{% endmacro %}
+
+{% macro duckdb__map_value(column, key) %}map_extract_value({{ column }}, '{{ key }}'){% endmacro %}
+
+
+{#- Second half of a FROM: one row per element of an array of structs, the element under `alias`. -#}
+{% macro each_element(array, alias) %}{{ return(adapter.dispatch('each_element')(array, alias)) }}{% endmacro %}
+
+{% macro default__each_element(array, alias) %}, {{ array }} as {{ alias }}{% endmacro %}
+
+{% macro duckdb__each_element(array, alias) %}cross join unnest({{ array }}) as unnested_{{ alias }}({{ alias }}){% endmacro %}

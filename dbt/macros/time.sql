@@ -1,0 +1,53 @@
+{#- Instants in gold are TIMESTAMP without zone, always UTC, and end in _utc. -#}
+
+{% macro utc(instant) %}{{ return(adapter.dispatch('utc')(instant)) }}{% endmacro %}
+
+{#- Warehouses that hold silver's instants as UTC already. -#}
+{% macro default__utc(instant) %}cast({{ instant }} as timestamp){% endmacro %}
+
+{#- delta_scan gives TIMESTAMP WITH TIME ZONE. -#}
+{% macro duckdb__utc(instant) %}({{ instant }} at time zone 'UTC'){% endmacro %}
+
+
+{#- Wall-clock time in a zone (IANA name) of a UTC instant. -#}
+{% macro local_time(instant_utc, zone) %}{{ return(adapter.dispatch('local_time')(instant_utc, zone)) }}{% endmacro %}
+
+{% macro default__local_time(instant_utc, zone) %}convert_timezone('UTC', {{ zone }}, {{ instant_utc }}){% endmacro %}
+
+{% macro duckdb__local_time(instant_utc, zone) %}(({{ instant_utc }} at time zone 'UTC') at time zone {{ zone }}){% endmacro %}
+
+
+{#- UTC instant of a wall-clock time in a zone. -#}
+{% macro local_to_utc(local, zone) %}{{ return(adapter.dispatch('local_to_utc')(local, zone)) }}{% endmacro %}
+
+{% macro default__local_to_utc(local, zone) %}convert_timezone({{ zone }}, 'UTC', {{ local }}){% endmacro %}
+
+{% macro duckdb__local_to_utc(local, zone) %}((cast({{ local }} as timestamp) at time zone {{ zone }}) at time zone 'UTC'){% endmacro %}
+
+
+{#- UTC instant at which a business date begins; the day after's is where it ends, 23, 24 or 25 hours later. -#}
+{% macro day_start_utc(business_date, zone) %}{{ local_to_utc('cast(' ~ business_date ~ ' as timestamp)', zone) }}{% endmacro %}
+
+{% macro next_date(business_date) %}cast({{ dbt.dateadd('day', 1, business_date) }} as date){% endmacro %}
+
+{% macro day_end_utc(business_date, zone) %}{{ day_start_utc(next_date(business_date), zone) }}{% endmacro %}
+
+
+{#- DECIMAL seconds from one instant to a later one. -#}
+{% macro seconds_between(earlier, later) -%}
+cast({{ dbt.datediff(earlier, later, 'millisecond') }} * 0.001 as decimal(18, 3))
+{%- endmacro %}
+
+{#- DECIMAL minutes of DECIMAL seconds, to a hundredth. -#}
+{% macro minutes(seconds) -%}
+cast(round({{ seconds }} / 60.0, 2) as decimal(18, 2))
+{%- endmacro %}
+
+
+{% macro local_date(instant_utc, zone) %}cast({{ local_time(instant_utc, zone) }} as date){% endmacro %}
+
+{#- business_date and local_hour of a UTC instant, as every fact has them. -#}
+{% macro business_time(instant_utc, zone) -%}
+{{ local_date(instant_utc, zone) }} as business_date,
+    cast(extract(hour from {{ local_time(instant_utc, zone) }}) as integer) as local_hour
+{%- endmacro %}

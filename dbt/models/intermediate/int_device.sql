@@ -1,0 +1,15 @@
+select
+    asset.store_id,
+    asset.asset_id,
+    asset.asset_class,
+    asset.status,
+    {{ struct_field('device', 'device_id') }} as device_id,
+    {{ struct_field('device', 'metric') }} as metric,
+    {{ struct_field('device', 'interval_s') }} as interval_s,
+    asset.valid_from_utc,
+    asset.valid_to_utc
+from {{ ref('dim_asset') }} as asset
+inner join {{ ref('stg_assets') }} as change
+    on asset.asset_id = change.asset_id
+    and asset.version_id = change.event_id
+{{ each_element('change.devices', 'device') }}

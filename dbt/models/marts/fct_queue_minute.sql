@@ -1,0 +1,84 @@
+with minutes as (
+
+    select
+        store_id,
+        zone_id,
+        max(zone_kind) as zone_kind,
+        max(asset_id) as lane_id,
+        date_trunc('minute', event_time_utc) as minute_utc,
+        count(*) as detections,
+        {{ exact_avg('seen_count') }} as people_avg,
+        max(seen_count) as people_max
+    from {{ ref('stg_cv_detections') }}
+    where zone_kind in ('queue', 'self_checkout') and seen = 'person' and seen_count is not null
+    group by store_id, zone_id, date_trunc('minute', event_time_utc)
+
+),
+
+store_minutes as (
+
+    select distinct store_id, minute_utc
+    from minutes
+
+),
+
+-- How many lanes are open: the running sum of what opened and closed, read at the end of each minute.
+timeline as (
+
+    select
+        store_id,
+        event_time_utc as at_utc,
+        cast(null as timestamp) as minute_utc,
+        lanes_change,
+        terminals_change
+    from {{ ref('int_lane_change') }}
+
+    union all
+
+    select
+        store_id,
+        {{ dbt.dateadd('minute', 1, 'minute_utc') }},
+        minute_utc,
+        0,
+        0
+    from store_minutes
+
+),
+
+running as (
+
+    {%- set so_far %}over (
+            partition by store_id
+            order by at_utc, case when minute_utc is null then 1 else 0 end
+            rows between unbounded preceding and current row
+        )
+    {%- endset %}
+
+    select
+        store_id,
+        minute_utc,
+        sum(lanes_change) {{ so_far }} as lanes_open,
+        sum(terminals_change) {{ so_far }} as terminals_open
+    from timeline
+
+)
+
+select
+    minutes.store_id,
+    minutes.zone_id,
+    minutes.minute_utc,
+    {{ business_time('minutes.minute_utc', 'store.time_zone') }},
+    minutes.zone_kind,
+    minutes.lane_id,
+    cast(minutes.detections as bigint) as detections,
+    minutes.people_avg,
+    cast(minutes.people_max as bigint) as people_max,
+    cast(running.lanes_open as bigint) as lanes_open,
+    cast(running.terminals_open as bigint) as terminals_open
+from minutes
+inner join running
+    on minutes.store_id = running.store_id
+    and minutes.minute_utc = running.minute_utc
+left join {{ ref('dim_store') }} as store
+    on minutes.store_id = store.store_id
+    and {{ valid_at('store', 'minutes.minute_utc') }}

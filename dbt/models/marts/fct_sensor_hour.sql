@@ -1,0 +1,66 @@
+with placed as (
+
+    select
+        reading.*,
+        {{ local_time('reading.event_time_utc', 'store.time_zone') }} as local_time
+    from {{ ref('stg_sensor_readings') }} as reading
+    left join {{ ref('dim_store') }} as store
+        on reading.store_id = store.store_id
+        and {{ valid_at('store', 'reading.event_time_utc') }}
+    where reading.kind in ('reading', 'bad-reading')
+
+),
+
+hours as (
+
+    select
+        *,
+        -- The instant at which the local hour began: right in zones with half hours, and the hour that the clock
+        -- shows twice in autumn stays two hours.
+        event_time_utc - (local_time - date_trunc('hour', local_time)) as hour_start_utc
+    from placed
+
+),
+
+summed as (
+
+    select
+        store_id,
+        asset_id,
+        asset_class,
+        device_id,
+        metric,
+        hour_start_utc,
+        cast(min(local_time) as date) as business_date,
+        cast(extract(hour from min(local_time)) as integer) as local_hour,
+        max(unit) as unit,
+        count(value) as readings,
+        sum(case when kind = 'bad-reading' then 1 else 0 end) as bad_readings,
+        min(value) as value_min,
+        {{ exact_avg('value') }} as value_avg,
+        max(value) as value_max
+    from hours
+    group by store_id, asset_id, asset_class, device_id, metric, hour_start_utc
+
+)
+
+select
+    summed.store_id,
+    summed.asset_id,
+    summed.asset_class,
+    summed.device_id,
+    summed.metric,
+    summed.hour_start_utc,
+    summed.business_date,
+    summed.local_hour,
+    summed.unit,
+    cast(summed.readings as bigint) as readings,
+    cast(summed.bad_readings as bigint) as bad_readings,
+    cast(floor(3600.0 / device.interval_s) as bigint) as readings_expected,
+    summed.value_min,
+    summed.value_avg,
+    summed.value_max
+from summed
+left join {{ ref('int_device') }} as device
+    on summed.device_id = device.device_id
+    and {{ valid_at('device', 'summed.hour_start_utc') }}

@@ -1,0 +1,11 @@
+select
+    event_id,
+    {{ utc('event_time') }} as event_time_utc,
+    {{ utc('arrived_at') }} as arrived_at_utc,
+    {{ utc('loaded_at') }} as loaded_at_utc,
+    store_id,
+    lane_id,
+    lane_kind,
+    status,
+    coalesce(terminals, 1) as terminals
+from {{ source('silver', 'lane_status') }}

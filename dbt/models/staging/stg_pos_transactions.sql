@@ -1,0 +1,16 @@
+select
+    event_id,
+    {{ utc('event_time') }} as event_time_utc,
+    {{ utc('arrived_at') }} as arrived_at_utc,
+    {{ utc('loaded_at') }} as loaded_at_utc,
+    store_id,
+    transaction_id,
+    kind,
+    original_transaction_id,
+    channel,
+    lane_id,
+    customer_id,
+    currency,
+    total as total_minor,
+    lines
+from {{ source('silver', 'pos_transactions') }}

@@ -1,0 +1,17 @@
+select
+    event_id,
+    {{ utc('event_time') }} as changed_at_utc,
+    {{ utc('arrived_at') }} as arrived_at_utc,
+    {{ utc('loaded_at') }} as loaded_at_utc,
+    store_id,
+    {{ product_code('product_id') }} as product_id,
+    name,
+    department,
+    category,
+    brand,
+    status,
+    sold_by,
+    price as price_minor,
+    currency,
+    storage
+from {{ source('silver', 'products') }}

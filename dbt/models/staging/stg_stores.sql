@@ -1,0 +1,15 @@
+select
+    event_id,
+    {{ utc('event_time') }} as changed_at_utc,
+    {{ utc('arrived_at') }} as arrived_at_utc,
+    {{ utc('loaded_at') }} as loaded_at_utc,
+    store_id,
+    name,
+    status,
+    time_zone,
+    locale,
+    display_unit,
+    currency,
+    country,
+    cast(area_m2 as decimal(18, 2)) as area_m2
+from {{ source('silver', 'stores') }}
