@@ -8,11 +8,17 @@ A file of arrivals is NDJSON, one object a line, in arrival order:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
+
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,13 @@ def to_ms(rfc3339: str) -> int:
 
 def to_rfc3339(ms: int) -> str:
     """RFC 3339 in UTC with milliseconds, as every contract writes instants."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+    seconds, rest = divmod(ms, 1000)
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=8192)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def dumps(event: dict[str, Any]) -> bytes:
@@ -45,32 +57,80 @@ def dumps(event: dict[str, Any]) -> bytes:
 
 
 def write_arrivals(arrivals: Iterable[Arrival], path: Path) -> int:
-    """Write arrivals to an NDJSON file; returns how many."""
+    """Write arrivals to an NDJSON file, their payloads byte for byte; returns how many."""
     count = 0
-    with path.open("w", encoding="utf-8") as out:
+    with path.open("wb") as out:
         for arrival in arrivals:
             count += 1
-            head = f'{{"contract":"{arrival.contract}","arrived_at":"{to_rfc3339(arrival.arrived_ms)}",'
-            text = arrival.payload.decode("utf-8", "surrogateescape")
-            try:
-                whole = isinstance(json.loads(text), dict) and "\n" not in text
-            except ValueError:
-                whole = False
-            out.write(head + (f'"event":{text}}}\n' if whole else f'"raw":{json.dumps(text)}}}\n'))
+            out.write(_line(arrival))
     return count
 
 
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _line(arrival: Arrival) -> bytes:
+    head = f'{{"contract":{json.dumps(arrival.contract)},"arrived_at":"{to_rfc3339(arrival.arrived_ms)}",'.encode()
+    payload = arrival.payload
+    try:
+        _decode_object(payload)
+        whole = payload[:1] == b"{" and payload[-1:] == b"}" and b"\n" not in payload
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        whole = False
+    if whole:
+        return head + b'"event":' + payload + b"}\n"
+    return head + b'"raw":' + json.dumps(payload.decode("utf-8", "surrogateescape")).encode() + b"}\n"
+
+
+class _Line(msgspec.Struct):
+    contract: str
+    arrived_at: str
+    event: msgspec.Raw | None = None
+    raw: str | None = None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+# The way write_arrivals and the simulator write a line. What stands in place of the event need not be JSON.
+_WRITTEN = re.compile(
+    rb'\{\s*"contract"\s*:\s*"([^"\\]*)"\s*,\s*"arrived_at"\s*:\s*"([^"\\]*)"\s*,\s*"event"\s*:(.*)\}'
+)
+
+
 def read_arrivals(path: Path) -> Iterator[Arrival]:
-    """Arrivals of an NDJSON file. A line that is no arrival comes back as contract `unknown` with the line as payload,
-    so that the gate refuses it with a reason and nothing is lost."""
+    """Arrivals of an NDJSON file, their payloads as they stand in it, so that the gate judges the original text: a
+    NaN inside an event is refused under the event's own contract.
+
+    A line that is no arrival comes back as contract `unknown` with the line as payload, so that the gate refuses it
+    with a reason and nothing is lost. Raises OSError.
+    """
     last_ms = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            line = line.strip(b"\r\n")
+            if not line.strip():
+                continue
             source = f"{path.name}:{number}"
             try:
-                doc = json.loads(line)
-                last_ms = to_ms(doc["arrived_at"])
-                payload = doc["raw"].encode("utf-8", "surrogateescape") if "raw" in doc else dumps(doc["event"])
-                yield Arrival(doc["contract"], last_ms, payload, source)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                yield Arrival("unknown", last_ms, line.rstrip(b"\r\n"), source)
+                name, last_ms, payload = _parse(line)
+                yield Arrival(name, last_ms, payload, source)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+                yield Arrival(UNKNOWN, last_ms, line, source)
+
+
+def _parse(line: bytes) -> tuple[str, int, bytes]:
+    """(contract, arrival time, payload). Raises ValueError and its kin where the line is no arrival."""
+    try:
+        doc = _decode_line(line)
+        if (doc.event is None) == (doc.raw is None):
+            raise ValueError("a line needs either event or raw")
+        payload = bytes(doc.event) if doc.raw is None else doc.raw.encode("utf-8", "surrogateescape")
+        return doc.contract, to_ms(doc.arrived_at), payload
+    except msgspec.MsgspecError:
+        pass
+    if match := _WRITTEN.fullmatch(line.strip()):
+        return match[1].decode(), to_ms(match[2].decode()), match[3].strip()
+    doc = json.loads(line)
+    if "raw" in doc:
+        return str(doc["contract"]), to_ms(doc["arrived_at"]), doc["raw"].encode("utf-8", "surrogateescape")
+    text = json.dumps(doc["event"], ensure_ascii=False, separators=(",", ":"))
+    return str(doc["contract"]), to_ms(doc["arrived_at"]), text.encode("utf-8", "surrogateescape")

@@ -8,8 +8,13 @@ broker stamps them with its own clock and drops them after the contract's retent
 from __future__ import annotations
 
 import re
+import time
+from typing import TYPE_CHECKING
 
 from schemas.contract import Contract, all_contracts
+
+if TYPE_CHECKING:
+    from kafka.consumer.fetcher import ConsumerRecord
 
 ALERT_TOPICS = (
     "alerts.cold-chain",
@@ -101,3 +106,39 @@ def ensure_topics(bootstrap: str, partitions: int = 4, timeout_s: float = 60) ->
         return missing
     finally:
         admin.close()
+
+
+def read_topic(bootstrap: str, topic: str, timeout_s: float = 60) -> list[ConsumerRecord]:
+    """Every committed record now on the topic, by partition and offset. Commits nothing, joins no group.
+
+    Raises TimeoutError where the end is not reached in time, LookupError where there is no such topic.
+    """
+    from kafka import KafkaConsumer, TopicPartition
+
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+    )
+    try:
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise LookupError(f"topic {topic}: not on the broker at {bootstrap}; `grocery stack up` makes the topics")
+        parts = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(parts)
+        consumer.seek_to_beginning(*parts)
+        ends = consumer.end_offsets(parts)
+        found: dict[int, list[ConsumerRecord]] = {part.partition: [] for part in parts}
+        deadline = time.monotonic() + timeout_s
+        # A position moves over transaction markers and compacted gaps; counting records would wait for ever.
+        while any(consumer.position(part) < ends[part] for part in parts):
+            if time.monotonic() > deadline:
+                where = {part.partition: f"{consumer.position(part)} of {ends[part]}" for part in parts}
+                raise TimeoutError(f"topic {topic}: read for {timeout_s:.0f} s and came to {where}; is the broker up?")
+            for part, batch in consumer.poll(timeout_ms=500).items():
+                found[part.partition] += (record for record in batch if record.offset < ends[part])
+        return [record for number in sorted(found) for record in found[number]]
+    finally:
+        consumer.close()

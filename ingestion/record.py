@@ -1,0 +1,14 @@
+"""What leaves the gate."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Record(NamedTuple):
+    """What goes on a topic. timestamp_ms: arrival time, epoch milliseconds."""
+
+    topic: str
+    key: str
+    value: bytes
+    timestamp_ms: int
