@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 BROKER_HEAP = "512m"
 JOBMANAGER_MEMORY = "1024m"
 TASKMANAGER_MEMORY = "1792m"
+SLOTS = 8
 
 
 def broker_properties(data: Path, kafka_port: int, controller_port: int) -> str:
@@ -76,6 +78,79 @@ Configuration:
     Logger:
       - name: kafka.server.KafkaRaftServer
         level: INFO
+"""
+
+
+def flink_config(home: Path, logs: Path, rest_port: int, rpc_port: int, python: str, java_options: str) -> str:
+    """Flink's config.yaml. home: the stack's folder; python: the interpreter that has the project and its packages.
+
+    Checkpoints every second, exactly once, kept when a job is cancelled: an alert is readable about half a second
+    after its reading, and a restart goes on from there. Heartbeats are short so that a killed process is noticed in
+    seconds instead of the default's 50, and the task manager keeps its id, so that its next life replaces the last.
+    """
+    values = {
+        "env.java.opts.all": java_options,
+        "jobmanager.rpc.address": HOST,
+        "jobmanager.bind-host": HOST,
+        "jobmanager.rpc.port": rpc_port,
+        "jobmanager.memory.process.size": JOBMANAGER_MEMORY,
+        "taskmanager.host": HOST,
+        "taskmanager.bind-host": HOST,
+        "taskmanager.resource-id": "taskmanager",
+        "taskmanager.numberOfTaskSlots": SLOTS,
+        "taskmanager.memory.process.size": TASKMANAGER_MEMORY,
+        "taskmanager.memory.managed.fraction": 0.2,
+        "taskmanager.memory.network.min": "64mb",
+        "taskmanager.memory.network.max": "128mb",
+        "taskmanager.memory.jvm-metaspace.size": "384m",
+        "taskmanager.log.path": str(logs / "taskmanager.log"),
+        "web.log.path": str(logs / "jobmanager.log"),
+        "web.upload.dir": str(home / "flink" / "tmp"),
+        "io.tmp.dirs": str(home / "flink" / "tmp"),
+        "parallelism.default": 2,
+        "rest.address": HOST,
+        "rest.bind-address": HOST,
+        "rest.port": rest_port,
+        "rest.flamegraph.enabled": True,
+        "heartbeat.interval": "2s",
+        "heartbeat.timeout": "30s",
+        "cluster.registration.error-delay": "1s",
+        "cluster.registration.refused-registration-delay": "1s",
+        "cluster.io-pool.size": 4,
+        "classloader.parent-first-patterns.additional": "pemja.",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1s",
+        "restart-strategy.exponential-delay.max-backoff": "10s",
+        "execution.checkpointing.dir": (home / "checkpoints").as_uri(),
+        "execution.checkpointing.savepoint-dir": (home / "savepoints").as_uri(),
+        "execution.checkpointing.interval": "1s",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.num-retained": 3,
+        "execution.checkpointing.tolerable-failed-checkpoints": 10,
+        "python.executable": python,
+        "python.client.executable": python,
+        "python.execution-mode": "thread",
+        "python.fn-execution.bundle.time": 100,
+    }
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
+
+
+FLINK_LOG4J = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = Console
+appender.console.name = Console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %-60c %x - %m%n
+logger.pekko.name = org.apache.pekko
+logger.pekko.level = WARN
+logger.kafka.name = org.apache.kafka
+logger.kafka.level = WARN
+logger.checkpoints.name = org.apache.flink.runtime.checkpoint
+logger.checkpoints.level = WARN
+logger.netty.name = org.jboss.netty.channel.DefaultChannelPipeline
+logger.netty.level = OFF
 """
 
 

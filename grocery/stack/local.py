@@ -7,15 +7,26 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from grocery.settings import settings
-from grocery.stack import ports, state
-from grocery.stack.config import BROKER_HEAP, BROKER_LOG4J2, HOST, Program, broker_properties, supervisord_conf
+from grocery.settings import PROJECT, settings
+from grocery.stack import flink, ports, state
+from grocery.stack.config import (
+    BROKER_HEAP,
+    BROKER_LOG4J2,
+    FLINK_LOG4J,
+    HOST,
+    Program,
+    broker_properties,
+    flink_config,
+    supervisord_conf,
+)
 from grocery.stack.errors import StackError, last_lines
 from grocery.stack.supervision import Process, Supervisor, launch
 
@@ -24,6 +35,7 @@ START_S = 90
 STOP_S = 40
 BROKER = ("broker",)
 FLINK = ("jobmanager", "taskmanager")
+KEEPER = ("keeper",)
 MARK = "GROCERY_STACK"
 
 Progress = Callable[[str], None]
@@ -41,6 +53,21 @@ class Status:
     kafka: str | None
     flink_rest: str | None
     processes: list[Process]
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job by name. state: Flink's word, or UNKNOWN while no job manager answers or it has forgotten the job.
+
+    wanted: whether it shall run, so that it is resumed. resumed_from: the checkpoint this run began with.
+    """
+
+    name: str
+    job_id: str | None
+    state: str
+    wanted: bool
+    resumed_from: str | None = None
+    error: str | None = None
 
 
 class Stack:
@@ -82,19 +109,20 @@ class Stack:
         """
         with state.locked(self.home, "up"):
             before = self.status()
-            wanted = BROKER + (FLINK if flink else ())
+            wanted = BROKER + KEEPER + (FLINK if flink else ())
             running = {process.name for process in before.processes if process.state == "RUNNING"}
             if before.running and running.issuperset(wanted):
                 return False
             self._check_disk()
             if not before.running:
                 self._end_strays()
-                self._configure(kafka_port, ui_port)
+                self._configure(kafka_port, ui_port, owner)
                 launch(self.home / "supervisord.conf", self._environment())
             try:
                 self._start_broker(progress)
                 if flink:
                     self._start_flink(progress)
+                self._start("keeper", lambda: True)
             except BaseException:
                 if not before.running:
                     self._stop()
@@ -156,6 +184,135 @@ class Stack:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    # ---- jobs
+
+    def submit(self, name: str, py_file: Path, args: list[str] | None = None, env: dict[str, str] | None = None) -> str:
+        """Run a Python job under a name that stays, and return Flink's job id.
+
+        A job that was cancelled, or whose stack was down, goes on from its newest complete checkpoint; use `forget` to
+        begin anew. From now on it is resumed whenever the job manager has lost it.
+
+        env: for the client that builds the job. Raises StackError: it runs already, or Flink refuses it.
+        """
+        with state.locked(self.home, "submit"):
+            now = self.job(name)
+            if now is not None and now.state not in flink.TERMINAL and now.state != "UNKNOWN":
+                raise StackError(f"job {name} runs already ({now.job_id}, {now.state}); cancel it first")
+            with state.edit(self.home) as remembered:
+                before = remembered.jobs.get(name)
+                remembered.jobs[name] = state.Job(
+                    py_file=str(Path(py_file).absolute()),
+                    args=list(args or []),
+                    env=dict(env or {}),
+                    wanted=False,
+                    job_ids=before.job_ids if before else [],
+                )
+            return self._run(name)
+
+    def resume(self, name: str) -> JobStatus | None:
+        """Submit a remembered job again from its newest complete checkpoint; None when it runs or is not wanted."""
+        with state.locked(self.home, "submit"):
+            if name not in self.forgotten_jobs():
+                return None
+            self._run(name)
+            return self.job(name)
+
+    def cancel(self, name: str) -> None:
+        """End a job; its newest checkpoint stays, so a later `submit` goes on from it.
+
+        Raises StackError for a name that was never submitted.
+        """
+        with state.locked(self.home, "submit"):
+            job = self._known(name)
+            with state.edit(self.home) as remembered:
+                remembered.jobs[name].wanted = False
+            if not job.job_id or not self.status().flink_rest:
+                return
+            flink.cancel(self.flink_rest, job.job_id)
+            self._wait(lambda: self._known(name).state in (*flink.TERMINAL, "UNKNOWN"), f"job {name} to end")
+
+    def forget(self, name: str) -> None:
+        """Forget a job and its checkpoints: the next `submit` begins at the beginning. Cancels it when it runs."""
+        self.cancel(name)
+        with state.locked(self.home, "submit"), state.edit(self.home) as remembered:
+            gone = remembered.jobs.pop(name)
+        for job_id in gone.job_ids:
+            shutil.rmtree(self.home / "checkpoints" / job_id, ignore_errors=True)
+
+    def job(self, name: str) -> JobStatus | None:
+        """One job's state now; None for a name that was never submitted."""
+        return {job.name: job for job in self.jobs()}.get(name)
+
+    def jobs(self) -> list[JobStatus]:
+        """Every job this stack remembers."""
+        remembered = state.read(self.home)
+        if remembered is None or not remembered.jobs:
+            return []
+        rest = self.status().flink_rest
+        states = (rest and flink.job_states(rest)) or {}
+        return [
+            JobStatus(
+                name=name,
+                job_id=job.job_ids[-1] if job.job_ids else None,
+                state=states.get(job.job_ids[-1], "UNKNOWN") if job.job_ids else "UNKNOWN",
+                wanted=job.wanted,
+                resumed_from=job.resumed_from,
+                error=job.error,
+            )
+            for name, job in remembered.jobs.items()
+        ]
+
+    def forgotten_jobs(self) -> list[str]:
+        """Names of jobs that shall run and that the job manager, though it answers, does not know."""
+        remembered = state.read(self.home)
+        if remembered is None or not any(job.wanted for job in remembered.jobs.values()):
+            return []
+        states = flink.job_states(f"http://{_address(remembered.ports['rest'])}")
+        if states is None:
+            return []
+        return [name for name, job in remembered.jobs.items() if job.wanted and job.job_ids[-1] not in states]
+
+    def shut_down(self) -> None:
+        """Ask supervisord to end everything, and do not wait: for a caller that is itself supervised."""
+        supervisor = self._supervisor()
+        if supervisor is not None:
+            supervisor.shutdown()
+
+    def _run(self, name: str) -> str:
+        """Submit a remembered job; the caller holds the lock `submit`."""
+        job = state.read(self.home).jobs[name]
+        checkpoint = flink.newest_checkpoint(self.home / "checkpoints", job.job_ids)
+        error = None
+        try:
+            job_id = flink.run(
+                self.flink_rest,
+                job.py_file,
+                job.args,
+                self._environment() | job.env,
+                flink.connector(settings().jars),
+                sys.executable,
+                checkpoint,
+            )
+        except StackError as refused:
+            error = str(refused)
+            raise
+        finally:
+            with state.edit(self.home) as remembered:
+                known = remembered.jobs[name]
+                known.error = error
+                if error is None:
+                    known.wanted = True
+                    known.job_ids.append(job_id)
+                    known.resumed_from = str(checkpoint) if checkpoint else None
+        return job_id
+
+    def _known(self, name: str) -> JobStatus:
+        job = self.job(name)
+        if job is None:
+            names = ", ".join(job.name for job in self.jobs()) or "none yet"
+            raise StackError(f"no job {name} was submitted to this stack; there are: {names}")
+        return job
+
     # ---- how
 
     def _supervisor(self) -> Supervisor | None:
@@ -174,11 +331,14 @@ class Stack:
                 "Make room, or let GROCERY_HOME name a folder on another disk."
             )
 
-    def _configure(self, kafka_port: int | None, ui_port: int | None) -> None:
+    def _configure(self, kafka_port: int | None, ui_port: int | None, owner: int | None) -> None:
+        import psutil
+
         self.logs.mkdir(parents=True, exist_ok=True)
         with state.edit(self.home) as remembered:
             wanted = {"kafka": kafka_port, "rest": ui_port, "controller": None, "rpc": None, "supervisor": None}
             remembered.ports = ports.choose(wanted, remembered.ports)
+            remembered.owner = owner and state.Owner(pid=owner, started_at=psutil.Process(owner).create_time())
         broker = self.home / "broker"
         broker.mkdir(exist_ok=True)
         properties = broker / "server.properties"
@@ -188,6 +348,7 @@ class Stack:
         (broker / "log4j2.yaml").write_text(BROKER_LOG4J2)
         if not (broker / "data" / "meta.properties").exists():
             self._format_broker(properties)
+        self._configure_flink(remembered.ports)
         conf = self.home / "supervisord.conf"
         conf.touch(mode=0o600)
         conf.write_text(
@@ -196,9 +357,37 @@ class Stack:
             )
         )
 
+    def _configure_flink(self, taken: dict[str, int]) -> None:
+        from ruamel.yaml import YAML
+
+        conf = self.home / "flink" / "conf"
+        shutil.copytree(flink.package() / "conf", conf, dirs_exist_ok=True)
+        (self.home / "flink" / "tmp").mkdir(exist_ok=True)
+        _link_libraries(self.home / "flink" / "lib")
+        shipped = YAML(typ="safe").load(flink.package() / "conf" / "config.yaml")
+        (conf / "config.yaml").write_text(
+            flink_config(
+                self.home,
+                self.logs,
+                taken["rest"],
+                taken["rpc"],
+                sys.executable,
+                shipped["env"]["java"]["opts"]["all"],
+            )
+        )
+        (conf / "log4j-console.properties").write_text(FLINK_LOG4J)
+
     def _programs(self) -> list[Program]:
-        broker = self.home / "broker"
-        return [Program("broker", [*self._kafka_java(), "kafka.Kafka", str(broker / "server.properties")], 10)]
+        bin_folder = flink.package() / "bin"
+        keeper = [sys.executable, "-m", "grocery.stack.keeper", str(self.home), str(self.logs)]
+        return [
+            Program(
+                "broker", [*self._kafka_java(), "kafka.Kafka", str(self.home / "broker" / "server.properties")], 10
+            ),
+            Program("jobmanager", [str(bin_folder / "jobmanager.sh"), "start-foreground"], 20),
+            Program("taskmanager", [str(bin_folder / "taskmanager.sh"), "start-foreground"], 30),
+            Program("keeper", keeper, 40),
+        ]
 
     def _kafka_java(self) -> list[str]:
         jars = settings().jars / "kafka"
@@ -231,7 +420,21 @@ class Stack:
             raise StackError(f"the broker's folder cannot be prepared: {(done.stderr or done.stdout).strip()}")
 
     def _environment(self) -> dict[str, str]:
-        return os.environ | {MARK: str(self.home)}
+        """For every supervised process and for Flink's client.
+
+        Python in Flink's thread mode looks for packages in PYTHONPATH only, so that names this interpreter's packages
+        and the project.
+        """
+        folder = self.home / "flink"
+        return os.environ | {
+            MARK: str(self.home),
+            "FLINK_CONF_DIR": str(folder / "conf"),
+            "FLINK_LIB_DIR": str(folder / "lib"),
+            "FLINK_LOG_DIR": str(self.logs),
+            "FLINK_PID_DIR": str(folder),
+            "FLINK_IDENT_STRING": "grocery",
+            "PYTHONPATH": os.pathsep.join([sysconfig.get_path("purelib"), str(PROJECT)]),
+        }
 
     def _start_broker(self, progress: Progress) -> None:
         from ingestion.topics import ensure_topics
@@ -242,7 +445,11 @@ class Stack:
         ensure_topics(_address(port))
 
     def _start_flink(self, progress: Progress) -> None:
-        raise StackError("not built yet")
+        rest = f"http://{_address(self._ports()['rest'])}"
+        progress("starting Flink's job manager")
+        self._start("jobmanager", lambda: flink.get(rest, "/overview") is not None)
+        progress("starting Flink's task manager")
+        self._start("taskmanager", lambda: (flink.get(rest, "/overview") or {}).get("taskmanagers", 0) > 0)
 
     def _ports(self) -> dict[str, int]:
         remembered = state.read(self.home)
@@ -265,6 +472,13 @@ class Stack:
                 return
             if time.monotonic() > end:
                 raise self._failed(name, f"did not answer within {START_S} s")
+            time.sleep(0.1)
+
+    def _wait(self, done: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + START_S
+        while not done():
+            if time.monotonic() > end:
+                raise StackError(f"waited {START_S} s for {what}; see the logs in {self.logs}")
             time.sleep(0.1)
 
     def _failed(self, name: str, what: str) -> StackError:
@@ -295,6 +509,19 @@ class Stack:
                 process.kill()
         psutil.wait_procs(strays, timeout=10)
         return bool(strays)
+
+
+def _link_libraries(folder: Path) -> None:
+    """Flink's own jars and the one for Python, as links.
+
+    Python's has to be on the cluster's class path: shipped with each job it is loaded anew for each, its native library
+    can be loaded only once, and a job resumed on a living task manager would fail for ever.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shipped = flink.package()
+    for jar in [*(shipped / "lib").glob("*.jar"), *(shipped / "opt").glob("flink-python-*.jar")]:
+        (folder / jar.name).symlink_to(jar)
 
 
 def _address(port: int) -> str:

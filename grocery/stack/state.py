@@ -16,14 +16,26 @@ from pydantic import BaseModel, Field
 
 
 class Job(BaseModel):
-    """One job by name. job_ids: Flink's ids of all its runs, oldest first; a resumed run gets a new id."""
+    """One job by name.
+
+    wanted: it shall run. job_ids: Flink's ids of all its runs, oldest first; a resumed run gets a new id.
+    resumed_from: the checkpoint its last run began with. error: why its last submission was refused.
+    """
 
     py_file: str
     args: list[str] = []
     env: dict[str, str] = {}
     wanted: bool = True
     job_ids: list[str] = []
+    resumed_from: str | None = None
     error: str | None = None
+
+
+class Owner(BaseModel):
+    """The process a stack lives for. started_at: epoch s, since process ids are used again."""
+
+    pid: int
+    started_at: float
 
 
 class State(BaseModel):
@@ -32,6 +44,7 @@ class State(BaseModel):
     version: int = 1
     ports: dict[str, int] = {}
     password: str = Field(default_factory=lambda: secrets.token_urlsafe(24))
+    owner: Owner | None = None
     jobs: dict[str, Job] = {}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from xmlrpc.client import Fault, ServerProxy, Transport
 
 from grocery.stack.config import HOST
-from grocery.stack.errors import StackError, last_lines
+from grocery.stack.errors import StackError
 
 ALREADY_STARTED, NOT_RUNNING = 60, 70
 TIMEOUT_S = 30

@@ -1,0 +1,54 @@
+"""Keeps jobs alive across a job manager's death, and ends a stack whose owner is gone.
+
+Runs under supervisord beside what it watches. A standalone job manager that was killed comes back without its jobs;
+the keeper submits them again from their newest complete checkpoint.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from grocery.stack import state
+from grocery.stack.errors import StackError
+from grocery.stack.local import Stack
+
+LOOK_S = 1.0
+RETRY_S = 15.0
+
+
+def watch(stack: Stack) -> None:
+    """Look once a second, for ever. A submission that failed is tried again after RETRY_S."""
+    not_before: dict[str, float] = {}
+    while True:
+        remembered = state.read(stack.home)
+        if remembered is not None and remembered.owner is not None and not _lives(remembered.owner):
+            print(f"the owner, process {remembered.owner.pid}, is gone: stopping the stack", flush=True)
+            stack.shut_down()
+            return
+        for name in stack.forgotten_jobs():
+            if time.monotonic() < not_before.get(name, 0):
+                continue
+            try:
+                again = stack.resume(name)
+            except StackError as error:
+                not_before[name] = time.monotonic() + RETRY_S
+                print(f"{name} could not be resumed, next try in {RETRY_S:.0f} s: {error}", flush=True)
+            else:
+                if again is not None:
+                    print(f"{name} resumed as {again.job_id} from {again.resumed_from}", flush=True)
+        time.sleep(LOOK_S)
+
+
+def _lives(owner: state.Owner) -> bool:
+    import psutil
+
+    try:
+        return abs(psutil.Process(owner.pid).create_time() - owner.started_at) < 1
+    except psutil.Error:
+        return False
+
+
+if __name__ == "__main__":
+    watch(Stack(Path(sys.argv[1]), Path(sys.argv[2])))
