@@ -49,7 +49,7 @@ def feed(
     *,
     ticks_every_s: float | None = None,
     ticks_for: Reference | None = None,
-    until_ms: int | None = None,
+    settle_s: float = 0,
     on_progress: Callable[[FeedSummary], None] | None = None,
     speed: float | None = None,
 ) -> FeedSummary:
@@ -57,7 +57,7 @@ def feed(
 
     ticks_every_s: merge ticks on the arrivals' clock; ticks_for: of these stores and devices only (default: all that
         the gate knows; a replay of some loggers narrows it, or all others would look silent).
-    until_ms: go on ticking until then.
+    settle_s: go on ticking so many seconds (of the arrivals' clock) after the last arrival.
     on_progress: called with the summary so far about four times a second.
     speed: arrival seconds per second of the wall clock; None is as fast as it goes.
 
@@ -69,7 +69,7 @@ def feed(
     refused, markers = Counter(gate.refused), gate.markers
     stream: Iterable[Arrival | Record] = arrivals
     if ticks_every_s is not None:
-        stream = with_ticks(arrivals, ticks_for or gate.reference, ticks_every_s, until_ms)
+        stream = with_ticks(arrivals, ticks_for or gate.reference, ticks_every_s, settle_s)
     began = told = time.monotonic()
     start_ms: int | None = None
     for count, item in enumerate(stream, 1):

@@ -72,22 +72,24 @@ class Ticker:
 
 
 def with_ticks(
-    arrivals: Iterable[Arrival], reference: Reference, every_s: float, until_ms: int | None = None
+    arrivals: Iterable[Arrival], reference: Reference, every_s: float, settle_s: float = 0
 ) -> Iterator[Arrival | Record]:
     """The arrivals, in their order, with every active store's ticks between them on the arrivals' own clock.
 
-    The first ticks come before the first arrival. until_ms: go on ticking so far after the last one.
+    The first ticks come before the first arrival. settle_s: go on ticking so long after the last one, so that what
+    falls due without a reading is settled too.
     """
     every_ms = _every_ms(every_s)
-    ticker, due = Ticker(), None
+    ticker, due, last_ms = Ticker(), None, 0
     for arrival in arrivals:
         if due is None:
             due = arrival.arrived_ms - arrival.arrived_ms % every_ms
         while due <= arrival.arrived_ms:
             yield from ticker.at(reference, due)
             due += every_ms
+        last_ms = max(last_ms, arrival.arrived_ms)
         yield arrival
-    while until_ms is not None and due is not None and due <= until_ms:
+    while due is not None and due <= last_ms + settle_s * 1000:
         yield from ticker.at(reference, due)
         due += every_ms
 
