@@ -34,6 +34,7 @@ from schemas.validate import Reason, validator
 READINGS = "sensor-readings"
 _SHOWN = 80
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_LONG_DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){7,}")
 _INT64 = 2**63
 
 Event = dict[str, Any]
@@ -159,8 +160,8 @@ class Gate:
         for reason in inbound.reasons(event):
             if unit_refused and reason.path == "/unit":
                 continue  # said already, and better
-            if reason.path in inbound.secret_paths or (inbound.pseudonyms and reason.code == "unknown_field"):
-                reason = _without_value(reason)
+            if inbound.pseudonyms:
+                reason = _without_persons(reason, inbound.secret_paths)
             reasons.append(reason)
         when = event.get("event_time")
         if isinstance(when, str):
@@ -387,8 +388,12 @@ def _known() -> str:
     return f"Let in are {', '.join(_inbound())}"
 
 
-def _without_value(reason: Reason) -> Reason:
-    return Reason(reason.code, reason.path, "not as the contract says; the value is not shown, it may be personal")
+def _without_persons(reason: Reason, secret_paths: set[str]) -> Reason:
+    """Reasons are kept in plain, so they must not tell a loyalty, card or telephone number."""
+    if reason.path in secret_paths or reason.code == "unknown_field":
+        message = "not as the contract says; the value is not shown, it may be personal"
+        return Reason(reason.code, _LONG_DIGITS.sub("…", reason.path), message)
+    return Reason(reason.code, _LONG_DIGITS.sub("…", reason.path), _LONG_DIGITS.sub("…", reason.message))
 
 
 def _short(value: str) -> str:

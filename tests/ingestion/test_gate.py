@@ -1,0 +1,299 @@
+import json
+from typing import Any
+
+import pytest
+
+from ingestion.arrival import dumps, to_rfc3339
+from ingestion.gate import READINGS
+from ingestion.record import Record
+from ingestion.reference import Reference
+from ingestion.topics import DEAD_LETTERS
+from schemas.contract import contract
+from schemas.validate import validator
+from tests.ingestion.example import CIPHER, NOON, PSEUDONYMS, arrival, asset, chain, gate, reading, sale
+
+LINE = {
+    "line_no": 1,
+    "gtin": "04012345678901",
+    "department": "dairy",
+    "quantity": 1,
+    "unit_price": 199,
+    "discount": 0,
+    "tax": 0,
+    "amount": 199,
+    "voided": False,
+}
+GOOD_SALE = sale(lines=[LINE], total=199, tenders=[{"kind": "card", "amount": 199}])
+
+
+def body(record: Record) -> dict[str, Any]:
+    return json.loads(record.value)
+
+
+def refusal(event: dict[str, Any] | bytes, name: str = READINGS, **options: Any) -> tuple[dict[str, Any], list[Record]]:
+    """The letter of an event that must be refused, and all records; both follow their contracts."""
+    records = gate(**options).admit(arrival(event, name))
+    assert records[0].topic == DEAD_LETTERS
+    for record in records:
+        assert validator(contract(record.topic))(body(record)) == []
+    letter = body(records[0])
+    payload = event if isinstance(event, bytes) else dumps(event)
+    assert CIPHER.decrypt(letter["payload"]) == payload
+    assert letter["payload_bytes"] == len(payload)
+    return letter, records
+
+
+def codes(letter: dict[str, Any]) -> list[str]:
+    return [reason["code"] for reason in letter["reasons"]]
+
+
+def test_a_good_reading_goes_on_keyed_by_store_at_its_arrival_time() -> None:
+    the_gate = gate()
+    (record,) = the_gate.admit(arrival(reading()))
+    assert record[:2] == (READINGS, "store-001")
+    assert record.timestamp_ms == NOON
+    assert body(record) == reading()
+    assert the_gate.accepted == {READINGS: 1}
+    assert not the_gate.refused
+
+
+def test_the_same_arrival_gives_the_same_bytes() -> None:
+    assert gate().admit(arrival(reading())) == gate().admit(arrival(reading()))
+    spaced = json.dumps(reading(), indent=1).encode()
+    assert gate().admit(arrival(spaced)) == gate().admit(arrival(reading()))
+
+
+def test_of_a_key_given_twice_only_one_value_goes_on() -> None:
+    doubled = dumps(reading()).replace(b'"value":', b'"value":-2.5,"value":')
+    (record,) = gate().admit(arrival(doubled))
+    assert record.value.count(b'"value"') == 1
+    assert b"-2.5" not in record.value
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "path"),
+    [
+        (reading(kind="rading"), "enum", "/kind"),
+        (reading(value="cold"), "type", "/value"),
+        (reading(value=71), "maximum", "/value"),
+        (reading(event_time="2026-10-05 12:00"), "pattern", "/event_time"),
+        (reading(shelf=3), "unknown_field", None),
+        (b'{"event_id":', "json", ""),
+        (b"[1,2]", "json", ""),
+        (b"\xff\xfe", "json", ""),
+        (b"", "json", ""),
+        (b"[" * 50_000, "json", ""),
+        (dumps(reading()).replace(b"-18.5", b"NaN"), "not_a_number", "/value"),
+        (dumps(reading()).replace(b"-18.5", b"-Infinity"), "not_a_number", "/value"),
+        (dumps(reading()).replace(b"-18.5", b"1e999"), "not_a_number", "/value"),
+        (reading(sequence=2**63), "range", "/sequence"),
+        (reading(store_id="store-009"), "unknown_store", "/store_id"),
+        (reading(asset_id="s001-freezer-99"), "unknown_asset", "/asset_id"),
+        (reading(asset_id="s002-freezer-01"), "unknown_asset", "/asset_id"),
+        (reading(asset_class="cooler"), "asset_class", "/asset_class"),
+        (reading(device_id="nobody"), "unknown_device", "/device_id"),
+        (reading(asset_id="s001-cooler-01", asset_class="cooler"), "device", "/device_id"),
+        (reading(metric="humidity", unit="%", value=40), "metric", "/metric"),
+        (reading(unit="kW"), "unit", "/unit"),
+        (reading(unit="[degF]"), "unit", "/unit"),
+        (reading(unit="Celsius"), "unit", "/unit"),
+        (reading(event_time=to_rfc3339(NOON + 24 * 3600_000)), "clock", "/event_time"),
+        (reading(kind="tick"), "kind", "/kind"),
+        (reading(kind="bad-reading", bad_reason="I say so"), "kind", "/kind"),
+    ],
+)
+def test_what_cannot_be_used_becomes_a_letter_that_names_it(
+    event: dict[str, Any] | bytes, code: str, path: str | None
+) -> None:
+    letter, _ = refusal(event)
+    assert code in codes(letter)
+    assert letter["contract"] == READINGS
+    assert letter["source"] == "test:1"
+    assert letter["event_time"] == to_rfc3339(NOON)
+    if path is not None:
+        assert path in [reason["path"] for reason in letter["reasons"] if reason["code"] == code]
+
+
+@pytest.mark.parametrize("name", ["alert", "alerts.cold-chain", "stores", "dead-letters", "nonsense", "unknown", ""])
+def test_what_is_not_let_in_from_outside_is_refused(name: str) -> None:
+    letter, records = refusal(reading(), name)
+    assert codes(letter) == ["contract"]
+    assert len(records) == 1
+
+
+def test_a_payload_of_one_megabyte_is_refused_and_kept() -> None:
+    letter, _ = refusal(b'{"event_id":"' + b"x" * 1_000_000 + b'"}')
+    assert codes(letter) == ["size"]
+    assert "1000015 bytes" in letter["reasons"][0]["message"]
+    assert "262144" in letter["reasons"][0]["message"]
+
+
+def test_an_original_too_large_for_a_record_is_named_but_not_kept() -> None:
+    (record,) = gate(max_kept_bytes=1000).admit(arrival(b"x" * 300_000))
+    letter = body(record)
+    assert codes(letter) == ["size", "not_kept"]
+    assert "payload" not in letter
+    assert validator(contract("dead-letters"))(letter) == []
+
+
+def test_a_device_one_hour_ahead_passes_and_so_does_a_late_one() -> None:
+    for hours in (1, 2, -48):
+        (record,) = gate().admit(arrival(reading(event_time=to_rfc3339(NOON + hours * 3600_000))))
+        assert record.topic == READINGS
+
+
+def test_all_reasons_are_told_not_only_the_first() -> None:
+    letter, _ = refusal(reading(store_id="store-009", value="cold", event_time=to_rfc3339(NOON + 10**8)))
+    assert {"type", "clock", "unknown_store"} <= set(codes(letter))
+
+
+def test_a_device_in_fahrenheit_is_converted_and_what_it_said_is_noted() -> None:
+    ids = {"device_id": "s001-cooler-01-t", "asset_id": "s001-cooler-01", "asset_class": "cooler"}
+    (record,) = gate().admit(arrival(reading(value=41, unit="[degF]", **ids)))
+    event = body(record)
+    assert (event["value"], event["unit"]) == (5.0, "Cel")
+    assert (event["reported_value"], event["reported_unit"]) == (41, "[degF]")
+    assert validator(contract(READINGS))(event) == []
+
+
+def test_the_limits_of_a_metric_hold_after_conversion() -> None:
+    ids = {"device_id": "s001-cooler-01-t", "asset_id": "s001-cooler-01", "asset_class": "cooler"}
+    letter, records = refusal(reading(value=170, unit="[degF]", **ids))
+    assert codes(letter) == ["maximum"]
+    assert body(records[1])["raw_value"] == "170"
+
+
+def test_a_loyalty_number_is_gone_before_anything_is_written() -> None:
+    (record,) = gate().admit(arrival(GOOD_SALE | {"loyalty_number": "4711-0815-99"}, "pos-transactions"))
+    event = body(record)
+    assert event["customer_id"] == PSEUDONYMS.of("4711-0815-99")
+    assert b"4711-0815-99" not in record.value
+    assert b"loyalty_number" not in record.value
+    assert validator(contract("pos-transactions"))(event) == []
+
+
+def test_a_loyalty_number_given_as_a_number_is_the_same_person() -> None:
+    as_text, as_number = (
+        body(gate().admit(arrival(GOOD_SALE | {"loyalty_number": given}, "pos-transactions"))[0])["customer_id"]
+        for given in ("471108", 471108)
+    )
+    assert as_text == as_number
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"customer_id": "4711081599"},
+        {"loyalty_number": "4711081599", "customer_id": "cust_" + "0" * 32},
+        {"loyalty_number": ["4711081599"]},
+        {"loyaltyNumber": "4711081599"},
+        {"loyalty_number": "4711081599", "total": "free"},
+        {"tenders": [{"kind": "card 4711081599", "amount": 199}]},
+        {"4711081599": "me"},
+        {"tenders": [{"kind": "card", "amount": 199, "4711 0815 99": 1}]},
+    ],
+)
+def test_a_refused_sale_tells_no_personal_number_in_plain(wrong: dict[str, Any]) -> None:
+    _, records = refusal(GOOD_SALE | wrong, "pos-transactions")
+    assert len(records) == 1
+    assert b"4711" not in records[0].value
+
+
+def test_broken_json_with_a_personal_number_tells_none_of_it() -> None:
+    _, records = refusal(b'{"loyalty_number":"4711081599",', "pos-transactions")
+    assert b"4711" not in records[0].value
+
+
+def test_a_known_sensor_that_speaks_wrongly_leaves_a_marker() -> None:
+    letter, records = refusal(dumps(reading()).replace(b"-18.5", b"NaN"))
+    marker = body(records[1])
+    assert records[1][:2] == (READINGS, "store-001")
+    assert records[1].timestamp_ms == NOON
+    assert marker["kind"] == "bad-reading"
+    assert marker["event_id"] == letter["event_id"].replace("dl-", "bad-")
+    assert marker["bad_reason"] == "not_a_number /value"
+    assert marker["raw_value"] == "NaN"
+    assert marker["event_time"] == reading()["event_time"]
+    assert (marker["device_id"], marker["asset_id"], marker["metric"]) == (
+        "s001-freezer-01-t",
+        "s001-freezer-01",
+        "temperature",
+    )
+
+
+def test_a_marker_of_a_device_with_a_wrong_clock_takes_the_arrival_time() -> None:
+    _, records = refusal(reading(event_time=to_rfc3339(NOON + 10**9)))
+    assert body(records[1])["event_time"] == to_rfc3339(NOON)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        reading(device_id="nobody"),
+        reading(device_id=7),
+        reading(store_id="store-002", value="cold"),
+        reading(kind="tick"),
+        b'{"device_id":"s001-freezer-01-t"',
+    ],
+)
+def test_who_cannot_be_told_for_sure_leaves_no_marker(event: dict[str, Any] | bytes) -> None:
+    _, records = refusal(event)
+    assert len(records) == 1
+
+
+def test_a_retired_asset_is_refused_from_its_last_day_on() -> None:
+    retired = asset(status="retired", event_time="2026-10-05T00:00:00.000Z")
+    the_gate = gate()
+    the_gate.reference = Reference.of([*chain(), ("assets", retired)])
+    assert codes(body(the_gate.admit(arrival(reading()))[0])) == ["retired_asset"]
+    before = arrival(reading(event_time="2026-10-04T23:59:00.000Z"))
+    assert the_gate.admit(before)[0].topic == READINGS
+
+
+def test_a_newly_published_device_is_known_at_once() -> None:
+    the_gate = gate()
+    event = arrival(reading(device_id="s001-freezer-09-t", asset_id="s001-freezer-09"))
+    assert the_gate.admit(event)[0].topic == DEAD_LETTERS
+    the_gate.reference = Reference.of([*chain(), ("assets", asset("s001-freezer-09"))])
+    assert the_gate.admit(event)[0].topic == READINGS
+
+
+def test_cameras_and_lanes_must_be_known_too() -> None:
+    seen = {
+        "event_id": "c-1",
+        "event_time": to_rfc3339(NOON),
+        "store_id": "store-001",
+        "schema_version": 1,
+        "camera_id": "s001-camera-01",
+        "zone_id": "queue-1",
+        "zone_kind": "queue",
+        "asset_id": "s001-lane-01",
+        "seen": "person",
+        "count": 3,
+        "confidence": 0.9,
+        "model": "people",
+        "model_version": "1",
+    }
+    assert gate().admit(arrival(seen, "cv-detections"))[0].topic == "cv-detections"
+    for wrong, code in (
+        ({"camera_id": "s001-camera-77"}, "unknown_asset"),
+        ({"camera_id": "s001-lane-01"}, "asset_class"),
+        ({"asset_id": "s001-lane-77"}, "unknown_asset"),
+    ):
+        assert codes(refusal(seen | wrong, "cv-detections")[0]) == [code]
+    lane = {name: seen[name] for name in ("event_id", "event_time", "store_id", "schema_version")} | {
+        "lane_id": "s001-lane-01",
+        "lane_kind": "staffed",
+        "status": "open",
+    }
+    assert gate().admit(arrival(lane, "lane-status"))[0].topic == "lane-status"
+    assert codes(refusal(lane | {"lane_id": "s001-freezer-01"}, "lane-status")[0]) == ["asset_class"]
+
+
+def test_the_counts_add_up() -> None:
+    the_gate = gate()
+    for event in (reading(1), reading(2, unit="kW"), reading(3, value="cold"), b"{"):
+        the_gate.admit(arrival(event))
+    assert the_gate.accepted.total() + the_gate.refused.total() == 4
+    assert the_gate.refused == {"unit": 1, "type": 1, "json": 1}
+    assert the_gate.markers == 2
