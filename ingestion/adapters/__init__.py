@@ -1,0 +1,1 @@
+"""From other people's data to contracts: one module per source."""
