@@ -147,10 +147,13 @@ def _print_csv(names: list[str], rows: Iterable[tuple]) -> None:
 
 def _print_json(names: list[str], rows: Iterable[tuple]) -> None:
     import json
+    from decimal import Decimal
 
-    typer.echo(
-        json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str, ensure_ascii=False, indent=1)
-    )
+    def plain(value: object) -> object:
+        return float(value) if isinstance(value, Decimal) else str(value)
+
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    typer.echo(json.dumps(found, default=plain, ensure_ascii=False, indent=1))
 
 
 def _show_contents(gold: duckdb.DuckDBPyConnection) -> None:
