@@ -52,10 +52,11 @@ class Entry:
 def check_chain(chain: Path) -> tuple[list[tuple[str, Event]], list[Problem]]:
     """((contract name, event) for every entry, problems). Raises ChainError where a file cannot be read at all."""
     entries = [entry for name in NAMES for entry in _entries(chain, name)]
+    checks = {name: validator(contract(name)) for name in NAMES}
     problems = [
         entry.problem(reason.path, f"{_label(entry)}: {reason.path.strip('/') or 'entry'}: {reason.message}")
         for entry in entries
-        for reason in validator(contract(entry.name))(entry.event)
+        for reason in checks[entry.name](entry.event)
     ]
     if not problems:  # what follows takes fields and types for granted
         problems = [*_twice(entries), *_stores(entries), *_assets(entries), *_products(entries)]

@@ -89,7 +89,7 @@ class KafkaSink(Closing):
             enable_idempotence=True,
             max_in_flight_requests_per_connection=5,
             delivery_timeout_ms=round(delivery_timeout_s * 1000),
-            max_block_ms=round(delivery_timeout_s * 1000),
+            max_block_ms=min(60_000, round(delivery_timeout_s * 1000)),
             request_timeout_ms=min(30_000, round(delivery_timeout_s * 1000) // 2),
             reconnect_backoff_max_ms=1_000,
             # kafka-python sums up the checksum in Python, so fewer bytes cost less than their compression:
@@ -142,6 +142,9 @@ class KafkaSink(Closing):
             self.flush()
         except BaseException:
             self._producer.abort_transaction()
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            self._failed.clear()
             raise
         self._producer.commit_transaction()
 

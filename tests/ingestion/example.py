@@ -113,15 +113,15 @@ def arrival(event: dict[str, Any] | bytes, contract: str = "sensor-readings", at
     return Arrival(contract, NOON if at_ms is None else at_ms, payload, "test:1")
 
 
-def readings(count: int, store_ids: tuple[str, ...] = ("store-001", "store-002")) -> list[Arrival]:
-    """Readings of the stores' freezers, one a second in turn."""
+def readings(count: int, store_ids: tuple[str, ...] = ("store-001", "store-002"), prefix: str = "") -> list[Arrival]:
+    """Readings of the stores' freezers, one a second in turn. prefix: before their event ids."""
     found = []
     for number in range(count):
         store_id = store_ids[number % len(store_ids)]
         short = "s" + store_id.removeprefix("store-")
         ids = {"device_id": f"{short}-freezer-01-t", "asset_id": f"{short}-freezer-01", "store_id": store_id}
         at_ms = NOON + number * 1000
-        event = reading(number, event_id=f"{short}-{number}", event_time=to_rfc3339(at_ms), **ids)
+        event = reading(number, event_id=f"{prefix}{short}-{number}", event_time=to_rfc3339(at_ms), **ids)
         found.append(arrival(event, at_ms=at_ms))
     return found
 
@@ -141,3 +141,8 @@ class ListSink:
 
     def close(self) -> None:
         pass
+
+
+def elsewhere(text: bytes) -> bytes:
+    """The same event in stores of their own, for tests that share a broker with others."""
+    return text.replace(b"store-00", b"store-90").replace(b"s00", b"s90")

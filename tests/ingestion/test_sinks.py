@@ -1,0 +1,81 @@
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from grocery.stack import Stack
+from ingestion.arrival import Arrival
+from ingestion.feed import feed
+from ingestion.gate import READINGS
+from ingestion.record import Record
+from ingestion.sinks import DeliveryFailed, KafkaSink
+from ingestion.topics import read_topic
+from tests.ingestion.example import NOON, gate, readings
+
+
+def test_a_failed_delivery_names_what_was_not_delivered() -> None:
+    failed = [(Record(READINGS, "store-001", b'{"event_id":"r-7"}', NOON), "timed out")] * 3
+    told = str(DeliveryFailed(failed, "Kafka at somewhere:9092"))
+    for part in ("3 records", "somewhere:9092", READINGS, "store-001", "r-7", "timed out"):
+        assert part in told
+
+
+@pytest.mark.integration
+def test_records_arrive_with_key_and_arrival_time_in_order(broker: str) -> None:
+    arrivals = readings(500, prefix="order-")
+    with KafkaSink(broker) as sink:
+        feed(arrivals, gate(), sink)
+    found = [record for record in read_topic(broker, READINGS) if b'"order-' in record.value]
+    assert len(found) == 500
+    for store_id in ("store-001", "store-002"):
+        of_store = [record for record in found if record.key == store_id.encode()]
+        assert len({record.partition for record in of_store}) == 1
+        assert [record.timestamp for record in of_store] == [
+            item.arrived_ms for item in arrivals if store_id.encode() in item.payload
+        ]
+        assert all(json.loads(record.value)["store_id"] == store_id for record in of_store)
+
+
+@pytest.mark.integration
+def test_a_broker_killed_on_the_way_loses_nothing_and_doubles_nothing(broker: str, _stack: Stack) -> None:
+    count = 30_000
+    killed: list[int] = []
+
+    def with_accidents() -> Iterator[Arrival]:
+        for number, item in enumerate(readings(count, prefix="kill-")):
+            if number == 12_000:
+                killed.append(_stack.kill("broker"))
+            yield item
+
+    with KafkaSink(broker, max_waiting=4_000) as sink:
+        done = feed(with_accidents(), gate(), sink)
+    assert done.accepted == count
+    assert len(killed) == 1
+    found = [record for record in read_topic(broker, READINGS) if b'"kill-' in record.value]
+    ids = Counter(json.loads(record.value)["event_id"] for record in found)
+    assert len(ids) == count
+    assert [key for key, times in ids.items() if times > 1] == []
+    for store_id in (b"store-001", b"store-002"):
+        stamps = [record.timestamp for record in found if record.key == store_id]
+        assert stamps == sorted(stamps)
+
+
+@pytest.mark.integration
+def test_what_the_broker_does_not_take_in_time_is_named(broker: str) -> None:
+    sink = KafkaSink(broker, delivery_timeout_s=2)
+    with pytest.raises(DeliveryFailed, match="lost-1"):
+        sink.send(Record("no-such-topic", "store-001", b'{"event_id":"lost-1"}', NOON))
+    sink.close()
+
+
+@pytest.mark.integration
+def test_a_transaction_that_fails_leaves_nothing_to_read(broker: str) -> None:
+    with KafkaSink(broker, transactional_id="test-sinks") as sink:
+        with pytest.raises(RuntimeError, match="crash"), sink.transaction():
+            sink.send(Record(READINGS, "store-001", b'{"event_id":"half-1"}', NOON))
+            raise RuntimeError("crash")
+        with sink.transaction():
+            sink.send(Record(READINGS, "store-001", b'{"event_id":"half-2"}', NOON))
+    found = [record.value for record in read_topic(broker, READINGS) if b'"half-' in record.value]
+    assert found == [b'{"event_id":"half-2"}']
