@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -184,8 +184,10 @@ class Question:
 _REF = re.compile(r"\{\{\s*ref\('(\w+)'\)\s*\}\}")
 
 
-def questions() -> Iterator[Question]:
+def questions() -> tuple[Question, ...]:
     """The analysts' questions, by name. Their first line is the question, as a comment."""
+    found = []
     for path in sorted((DBT / "analyses").glob("*.sql")):
         first, _, rest = path.read_text("utf-8").partition("\n")
-        yield Question(path.stem, first.removeprefix("--").strip(), _REF.sub(r"\1", rest).strip())
+        found.append(Question(path.stem, first.removeprefix("--").strip(), _REF.sub(r"\1", rest).strip()))
+    return tuple(found)

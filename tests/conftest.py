@@ -1,3 +1,3 @@
 """Fixtures live in tests/fixtures, one module a real part."""
 
-pytest_plugins = ["tests.fixtures.stack", "tests.fixtures.spark"]
+pytest_plugins = ["tests.fixtures.stack", "tests.fixtures.spark", "tests.fixtures.gold"]

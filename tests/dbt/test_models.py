@@ -1,0 +1,110 @@
+"""The dbt project: what every model must have, dbt's own unit tests, and the figures of a small day."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from batch_jobs.gold import DBT, connect, questions
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def manifest(gold):
+    return json.loads((gold / "dbt/target/manifest.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def connection(gold):
+    with connect(gold / "gold.duckdb") as found:
+        yield found
+
+
+def test_dbts_unit_tests_pass(gold):
+    env = os.environ | {
+        "GROCERY_LAKE": str(gold / "lake"),
+        "GROCERY_GOLD": str(gold / "gold.duckdb"),
+        "DBT_TARGET_PATH": str(gold / "dbt/target-of-unit-tests"),
+        "DBT_LOG_PATH": str(gold / "logs"),
+    }
+    run = subprocess.run(
+        [
+            *(sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--no-use-colors"),
+            *("test", "--select", "test_type:unit", "--project-dir", DBT, "--profiles-dir", DBT),
+        ],
+        env=env,
+        cwd=gold,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout
+    assert int(re.search(r"PASS=(\d+)", run.stdout)[1]) >= 11
+
+
+def test_every_model_says_its_grain_first_and_tests_it(manifest):
+    models = {n["unique_id"]: n for n in manifest["nodes"].values() if n["resource_type"] == "model"}
+    tested = {n["attached_node"] for n in manifest["nodes"].values() if n["resource_type"] == "test"}
+    assert len(models) >= 21
+    assert [n["name"] for n in models.values() if not n["description"].startswith("One row per ")] == []
+    assert [n["name"] for key, n in models.items() if key not in tested] == []
+
+
+def test_every_data_test_has_a_severity_of_its_own(manifest):
+    ours = [
+        n
+        for n in manifest["nodes"].values()
+        if n["resource_type"] == "test" and not n["original_file_path"].endswith("_sources.yml")
+    ]
+    assert ours
+    assert [n["name"] for n in ours if "severity" not in n["unrendered_config"]] == []
+
+
+def test_marts_keep_a_contract_with_described_columns(manifest):
+    marts = [n for n in manifest["nodes"].values() if n.get("path", "").startswith("marts/") and n["fqn"][1] == "marts"]
+    marts = [n for n in marts if n["resource_type"] == "model"]
+    assert len(marts) >= 8
+    for mart in marts:
+        assert mart["contract"]["enforced"], mart["name"]
+        assert all(c["description"] for c in mart["columns"].values()), mart["name"]
+
+
+def test_compliance_of_the_warm_freezer_and_the_silent_cooler(connection):
+    rows = connection.sql(
+        """
+        SELECT asset_id, readings_received, readings_expected, minutes_above_limit, worst_temperature_c, alerts
+        FROM rpt_cold_chain_compliance WHERE store_id = 'store-002' ORDER BY asset_id
+        """
+    ).fetchall()
+    plain = [tuple(float(v) if i > 0 else v for i, v in enumerate(row)) for row in rows]
+    assert plain == [
+        ("store-002-cooler-01", 180, 1440, 0, 3, 0),
+        ("store-002-cooler-02", 160, 1440, 0, 3, 0),
+        ("store-002-freezer-01", 180, 1440, 90, -10, 1),
+        ("store-002-freezer-02", 180, 1440, 0, -20, 0),
+    ]
+
+
+def test_a_gap_is_not_monitored_time(connection):
+    monitored = "SELECT minutes_monitored FROM rpt_cold_chain_compliance WHERE asset_id = 'store-001-cooler-02'"
+    # 160 readings of a minute each, and the last before the gap stands for a second one.
+    assert connection.sql(monitored).fetchone()[0] == 161
+
+
+def test_sales_of_a_store_are_sales_less_returns(connection):
+    sold = "SELECT store_id, sum(net_amount)::DOUBLE, count(*) FROM fct_sale_line GROUP BY 1 ORDER BY 1"
+    assert connection.sql(sold).fetchall() == [("store-001", 98.82, 20), ("store-002", 98.82, 20)]
+
+
+def test_lanes_open_follow_lane_status(connection):
+    lanes = "SELECT DISTINCT local_hour, lanes_open FROM fct_queue_minute WHERE store_id = 'store-001' ORDER BY 1"
+    assert connection.sql(lanes).fetchall() == [(6, 1), (7, 2), (8, 2)]
+
+
+@pytest.mark.parametrize("question", questions(), ids=lambda q: q.name)
+def test_each_analyst_question_has_an_answer(question, connection):
+    assert question.text.endswith("?")
+    assert connection.sql(question.sql).fetchall()
