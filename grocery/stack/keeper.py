@@ -1,7 +1,8 @@
 """Keeps jobs alive across a job manager's death, and ends a stack whose owner is gone.
 
 Runs under supervisord beside what it watches. A standalone job manager that was killed comes back without its jobs;
-the keeper submits them again from their newest complete checkpoint.
+the keeper submits them again from their newest complete checkpoint. The task manager would go on with the lost jobs'
+tasks until its heartbeat times out (30 s) before it turns to the new job manager, so it is restarted at once.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ RETRY_S = 15.0
 def watch(stack: Stack) -> None:
     """Look once a second, for ever. A submission that failed is tried again after RETRY_S."""
     not_before: dict[str, float] = {}
+    manager = 0
     while True:
         remembered = state.read(stack.home)
         if remembered is not None and remembered.owner is not None and not _lives(remembered.owner):
             print(f"the owner, process {remembered.owner.pid}, is gone: stopping the stack", flush=True)
             stack.shut_down()
             return
+        before, manager = manager, stack.pid("jobmanager") or manager
+        if before and manager != before and stack.pid("taskmanager"):
+            print(f"the job manager is new, process {manager}: restarting the task manager", flush=True)
+            stack.kill("taskmanager")
         for name in stack.forgotten_jobs():
             if time.monotonic() < not_before.get(name, 0):
                 continue

@@ -119,10 +119,11 @@ class Stack:
                 self._configure(kafka_port, ui_port, owner)
                 launch(self.home / "supervisord.conf", self._environment())
             try:
-                self._start_broker(progress)
+                for name in wanted:
+                    self._running().start(name)
+                self._await_broker(progress)
                 if flink:
-                    self._start_flink(progress)
-                self._start("keeper", lambda: True)
+                    self._await_flink(progress)
             except BaseException:
                 if not before.running:
                     self._stop()
@@ -171,10 +172,7 @@ class Stack:
 
     def pid(self, name: str) -> int:
         """Process id of `broker`, `jobmanager`, `taskmanager` or `keeper`; 0 while it is not running."""
-        supervisor = self._supervisor()
-        if supervisor is None:
-            raise StackError("the stack is not running; start it: grocery stack up")
-        return supervisor.process(name).pid
+        return self._running().process(name).pid
 
     def kill(self, name: str) -> int:
         """kill -9 one process, as a fault would; returns the process id that died. supervisord starts it again."""
@@ -322,6 +320,12 @@ class Stack:
         supervisor = Supervisor(remembered.ports["supervisor"], remembered.password)
         return supervisor if supervisor.alive else None
 
+    def _running(self) -> Supervisor:
+        supervisor = self._supervisor()
+        if supervisor is None:
+            raise StackError("the stack is not running; start it: grocery stack up")
+        return supervisor
+
     def _check_disk(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.home).free
@@ -436,32 +440,29 @@ class Stack:
             "PYTHONPATH": os.pathsep.join([sysconfig.get_path("purelib"), str(PROJECT)]),
         }
 
-    def _start_broker(self, progress: Progress) -> None:
+    def _await_broker(self, progress: Progress) -> None:
         from ingestion.topics import ensure_topics
 
-        progress("starting the Kafka broker")
+        progress("Kafka broker: starting")
         port = self._ports()["kafka"]
-        self._start("broker", lambda: ports.answers(port))
+        self._await("broker", lambda: ports.answers(port))
         ensure_topics(_address(port))
 
-    def _start_flink(self, progress: Progress) -> None:
+    def _await_flink(self, progress: Progress) -> None:
         rest = f"http://{_address(self._ports()['rest'])}"
-        progress("starting Flink's job manager")
-        self._start("jobmanager", lambda: flink.get(rest, "/overview") is not None)
-        progress("starting Flink's task manager")
-        self._start("taskmanager", lambda: (flink.get(rest, "/overview") or {}).get("taskmanagers", 0) > 0)
+        progress("Flink: job manager starting")
+        self._await("jobmanager", lambda: flink.get(rest, "/overview") is not None)
+        progress("Flink: task manager starting")
+        self._await("taskmanager", lambda: (flink.get(rest, "/overview") or {}).get("taskmanagers", 0) > 0)
 
     def _ports(self) -> dict[str, int]:
         remembered = state.read(self.home)
         assert remembered is not None
         return remembered.ports
 
-    def _start(self, name: str, ready: Callable[[], bool]) -> None:
-        """Start one process and wait until it is ready. Raises StackError when it ends, restarts or takes too long."""
-        supervisor = self._supervisor()
-        if supervisor is None:
-            raise StackError(f"supervisord ended; see {self.logs / 'supervisord.log'}")
-        supervisor.start(name)
+    def _await(self, name: str, ready: Callable[[], bool]) -> None:
+        """Wait until a started process is ready. Raises StackError when it ends, restarts or takes too long."""
+        supervisor = self._running()
         pid, end = 0, time.monotonic() + START_S
         while True:
             now = supervisor.process(name)
