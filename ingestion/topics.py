@@ -111,7 +111,8 @@ def ensure_topics(bootstrap: str, partitions: int = 4, timeout_s: float = 60) ->
 def read_topic(bootstrap: str, topic: str, timeout_s: float = 60) -> list[ConsumerRecord]:
     """Every committed record now on the topic, by partition and offset. Commits nothing, joins no group.
 
-    Raises TimeoutError where the end is not reached in time, LookupError where there is no such topic.
+    Raises TimeoutError where nothing more comes for `timeout_s` before the end is reached, LookupError where there is
+    no such topic.
     """
     from kafka import KafkaConsumer, TopicPartition
 
@@ -136,8 +137,9 @@ def read_topic(bootstrap: str, topic: str, timeout_s: float = 60) -> list[Consum
         while any(consumer.position(part) < ends[part] for part in parts):
             if time.monotonic() > deadline:
                 where = {part.partition: f"{consumer.position(part)} of {ends[part]}" for part in parts}
-                raise TimeoutError(f"topic {topic}: read for {timeout_s:.0f} s and came to {where}; is the broker up?")
+                raise TimeoutError(f"topic {topic}: nothing for {timeout_s:.0f} s, came to {where}; is the broker up?")
             for part, batch in consumer.poll(timeout_ms=500).items():
+                deadline = time.monotonic() + timeout_s
                 found[part.partition] += (record for record in batch if record.offset < ends[part])
         return [record for number in sorted(found) for record in found[number]]
     finally:

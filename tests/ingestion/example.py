@@ -141,8 +141,3 @@ class ListSink:
 
     def close(self) -> None:
         pass
-
-
-def elsewhere(text: bytes) -> bytes:
-    """The same event in stores of their own, for tests that share a broker with others."""
-    return text.replace(b"store-00", b"store-90").replace(b"s00", b"s90")
