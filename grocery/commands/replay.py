@@ -305,7 +305,7 @@ def _show(console: Console, summary: Summary) -> None:
         f"+ {summary.rejected:,} rejected"
     )
     others = [f"{number:,} {name}" for name, number in summary.lines.items() if name != "lines" and number]
-    say(f"{summary.lines['lines']:,} lines: {', '.join(others)}; {summary.value_columns} value columns in each row")
+    say(f"{summary.lines['lines']:,} lines: {', '.join(others)}; cells in a row: {summary.value_columns}")
     if summary.first_ms is not None and summary.last_ms is not None:
         say(
             f"{len(summary.devices)} devices in {', '.join(summary.stores)}, "

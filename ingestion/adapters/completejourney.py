@@ -93,7 +93,7 @@ def transactions(
         columns = list(zip(*baskets, strict=True)) or [(), (), ()]
         kinds = (pa.int64(), pa.int64(), pa.string())
         db.register("chosen", pa.table([pa.array(c, k) for c, k in zip(columns, kinds, strict=True)], _CHOSEN))
-        batches = db.execute(_LINES).fetch_record_batch(_BATCH)
+        batches = db.execute(_LINES).to_arrow_reader(_BATCH)
         rows = (row for batch in batches for row in zip(*(c.to_pylist() for c in batch.columns), strict=True))
         for (ms, basket, store, household), lines in groupby(rows, key=lambda row: row[:4]):
             if event := _receipt(ms, basket, store, household, [_Line(*row[4:]) for row in lines], done):

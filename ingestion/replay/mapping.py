@@ -139,9 +139,7 @@ class Time(_Model):
         except ValueError as error:
             raise ValueError(f"{given!r} is no pattern that can be read: {error}") from None
         if back.replace(minute=35) != probe:
-            raise ValueError(
-                f"{given!r} does not say a whole date and hour; add what is missing (year, month, day, hour)"
-            )
+            raise ValueError(f"{given!r} does not say year, month, day and hour; add what is missing")
         return given
 
     @field_validator("zone")
@@ -162,9 +160,7 @@ class Time(_Model):
                 f"zone is missing: {self.format!r} is local time. Write zone: Europe/Berlin, UTC, +01:00 or store"
             )
         if self.zone is not None and self.carries_offset:
-            raise ValueError(
-                f"zone {self.zone!r} contradicts format {self.format!r}, which says its own offset; leave zone out"
-            )
+            raise ValueError(f"{self.format!r} says its own offset; leave zone {self.zone!r} out")
         return self
 
 
@@ -347,7 +343,7 @@ def _check(mapping: Mapping, reference: Reference | None) -> Iterable[str]:
                 if name not in ("device", "unit"):
                     why = "without a chain to look it up in, it must be written"
                 yield f"{where}: values.{i}: {name} is missing; {why}"
-        yield from (f"{where}: {problem}" for problem in _unit_problems(mapping, i, reference))
+        yield from _unit_problems(mapping, i, reference)
     if mapping.time.zone == "store" and reference is None:
         yield f"{at(('time', 'zone'))}: zone: store needs a chain that says each store's zone; write the zone"
 
@@ -381,7 +377,9 @@ def _unit_problems(mapping: Mapping, i: int, reference: Reference | None) -> Ite
         try:
             converter(unit.value, wanted)
         except UnitDoesNotFit as error:
-            yield f"values.{i}: {name} is kept in {wanted}, and {error}"
+            place = ("values", i, "unit") if mapping.values[i].unit else ("unit",)
+            where = mapping.origin.at(place)
+            yield f"{where}: {'.'.join(map(str, place))}: {name} is kept in {wanted}, and {error}"
 
 
 def device_metric(reference: Reference, device_id: str) -> str | None:

@@ -167,7 +167,7 @@ class Spool:
     def _rows(self, query: str, size: int) -> Iterator[tuple[Any, ...]]:
         cursor = self._db.cursor()
         try:
-            batches = cursor.execute(query).fetch_record_batch(size)
+            batches = cursor.execute(query).to_arrow_reader(size)
             for batch in batches:
                 yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
         finally:

@@ -202,7 +202,7 @@ class CsvTable:
                 good.append(row)
                 places.append(number)
             else:
-                reason = f"{len(row)} fields where the header has {width}"
+                reason = f"{len(row)} field{'s' * (len(row) != 1)} where the header has {width}"
                 step = "correct the line, or drop it if it is no row of values"
                 broken.append(Broken(number, line.rstrip("\n")[:_SHOWN], "fields", reason, step))
         columns = {}
