@@ -31,15 +31,13 @@ def report(
     """
     from rich.console import Console
 
-    from batch_jobs.gold import GoldError, connect
-    from grocery.report.page import render
+    from batch_jobs.gold import GoldError
+    from grocery.report.page import write
 
     path = out or settings().report_path
     try:
-        with connect(settings().gold_path) as gold:
-            page = render(gold, days)
-        path.write_text(page, "utf-8")
+        size = write(settings().gold_path, path, days)
     except (GoldError, OSError) as error:
         Console(stderr=True).print(str(error), markup=False, highlight=False)
         raise typer.Exit(1) from None
-    Console().print(f"{path} ({len(page) / 1e6:.1f} MB): open it in a browser", highlight=False, soft_wrap=True)
+    Console().print(f"{path} ({size / 1e6:.1f} MB): open it in a browser", highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grocery.report.data import StorePage, collect
@@ -26,6 +27,15 @@ def render(gold: duckdb.DuckDBPyConnection, days: int) -> str:
     pages = collect(gold, days)
     template = env.get_template("page.html.j2")
     return template.render(pages=pages, charts=_json(_charts(pages)), plotly=get_plotlyjs())
+
+
+def write(gold_path: Path, out: Path, days: int = 2) -> int:
+    """Render gold into the file `out`; returns its size in bytes. Raises batch_jobs.gold.NoGold."""
+    from batch_jobs.gold import connect
+
+    with connect(gold_path) as gold:
+        page = render(gold, days)
+    return out.write_bytes(page.encode())
 
 
 def _charts(pages: list[StorePage]) -> list[dict[str, Any]]:
