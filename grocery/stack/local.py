@@ -109,6 +109,8 @@ class Stack:
         """
         with state.locked(self.home, "up"):
             before = self.status()
+            if before.running:
+                self._check_ports(kafka=kafka_port, rest=ui_port)
             wanted = BROKER + KEEPER + (FLINK if flink else ())
             running = {process.name for process in before.processes if process.state == "RUNNING"}
             if before.running and running.issuperset(wanted):
@@ -334,6 +336,14 @@ class Stack:
                 f"{self.home}: {free / 1024**3:.1f} GB free, the stack needs {DISK_NEEDED / 1024**3:.0f} GB. "
                 "Make room, or let GROCERY_HOME name a folder on another disk."
             )
+
+    def _check_ports(self, **asked: int | None) -> None:
+        has = self._ports()
+        for name, port in asked.items():
+            if port not in (None, has[name]):
+                raise StackError(
+                    f"the stack is running with port {has[name]} ({name}), not {port}; stop it first: grocery stack down"
+                )
 
     def _configure(self, kafka_port: int | None, ui_port: int | None, owner: int | None) -> None:
         import psutil

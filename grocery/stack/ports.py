@@ -10,10 +10,13 @@ from grocery.stack.errors import StackError
 
 
 def is_free(port: int) -> bool:
+    """Whether this process may listen there now. Raises StackError for a port that only root may have."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
+        except PermissionError as error:
+            raise StackError(f"port {port} may only be used by root; choose one above 1023, or give none") from error
         except OSError:
             return False
     return True

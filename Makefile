@@ -1,0 +1,51 @@
+# One door for a newcomer. After set-up everything else is behind: .grocery/venv/bin/grocery --help
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+HOME_DIR := $(or $(GROCERY_HOME),.grocery)
+VENV := $(HOME_DIR)/venv/bin
+
+# The first Python 3.11 or 3.12 there is; the one set up before comes first. Choose another: make setup PYTHON=python3.12
+find_python = for python in "$(VENV)/python" python3.11 python3.12 python3 python; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$python" && exit; done
+PYTHON ?= $(shell $(find_python))
+
+.PHONY: help setup demo test test-unit test-integration lint generate clean
+
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+setup: ## Make the environment: Python packages and JVM jars (nothing happens when nothing changed)
+	@python='$(PYTHON)'; if [ -z "$$python" ]; then \
+		echo "No Python 3.11 or 3.12 found (tried python3.11, python3.12, python3, python). Get one:" >&2; \
+		echo "  Debian/Ubuntu: sudo apt-get install python3.11 python3.11-venv   (or 3.12)" >&2; \
+		echo "  Fedora:        sudo dnf install python3.12" >&2; \
+		echo "  macOS:         brew install python@3.12" >&2; \
+		echo "Is it somewhere else? make setup PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	command -v "$$python" >/dev/null || { echo "PYTHON=$$python: no such program; name a Python 3.11 or 3.12" >&2; exit 1; }; \
+	"$$python" -m grocery.setup
+
+demo: setup ## A simulated day of three stores, from readings to alerts and analytics tables
+	@"$(VENV)/grocery" demo
+
+test: lint test-unit test-integration ## Everything that is checked, quickest first
+
+test-unit: setup ## Tests that need no JVM
+	$(VENV)/python -m pytest -q -m 'not integration and not system'
+
+test-integration: setup ## Tests on the real broker, Flink cluster, Spark and Delta
+	$(VENV)/python -m pytest -q -m integration --durations=10
+
+lint: setup ## Code style, and whether derived files are current
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/grocery contracts generate --check
+
+generate: setup ## Write the files that are derived from the contracts
+	$(VENV)/grocery contracts generate
+
+clean: ## Stop the local stacks and remove everything that was made
+	@if [ -x "$(VENV)/grocery" ]; then "$(VENV)/grocery" stack down --all; fi
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@if [ -n "$(GROCERY_HOME)" ]; then echo "GROCERY_HOME names $(GROCERY_HOME): look what else lies there, then remove it yourself"; \
+	else echo "rm -rf .grocery"; rm -rf .grocery; fi
