@@ -1,0 +1,110 @@
+"""The one Spark session of a batch run."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LOG_NAME = "spark.log"
+_LOG4J = """\
+rootLogger.level = warn
+rootLogger.appenderRef.file.ref = file
+appender.file.type = File
+appender.file.name = file
+appender.file.fileName = {log}
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{ISO8601}} %p %c{{1}}: %m%n%ex
+logger.kafka.name = org.apache.kafka
+logger.kafka.level = error
+"""
+_ARTIFACT = re.compile(r"(.+?)-\d[\w.+-]*\.jar")
+
+
+class MissingJars(FileNotFoundError):
+    """The jars that Spark needs for Delta and Kafka are not there."""
+
+
+def session(jars: Path, logs: Path, *, cores: int | None = None, memory: str = "2g") -> SparkSession:
+    """A local Spark session with Delta and Kafka, made for small batches on a small machine; a cold start takes 10 s.
+
+    jars: folder of the jars that pom.xml's profile `spark` names. logs: folder for Spark's log (`spark.log`); nothing
+    of it goes to the terminal. cores: all of them unless told. memory: the driver's, which is the whole of Spark here.
+
+    Called again while a session is alive, it gives that session. Raises MissingJars.
+    """
+    if not any(jars.glob("delta-spark_*.jar")):
+        raise MissingJars(f"{jars}: no Delta jar there; run `make setup`")
+    from pyspark.sql import SparkSession
+
+    logs.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="grocery-spark-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    log4j = scratch / "log4j2.properties"
+    log = (logs / LOG_NAME).resolve()
+    log4j.write_text(_LOG4J.format(log=log), "utf-8")
+    settings = {
+        "spark.master": f"local[{cores or '*'}]",
+        "spark.app.name": "grocery",
+        "spark.driver.memory": memory,
+        "spark.driver.extraClassPath": ":".join(str(jar) for jar in _new_to_spark(jars)),
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{log4j} -XX:+UseParallelGC",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.local.dir": str(scratch),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        # A day of a small chain is some MB: more tasks would cost more than the work in them.
+        "spark.sql.shuffle.partitions": "4",
+        "spark.sql.adaptive.enabled": "true",
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
+        # Athena reads reader version 1; deletion vectors would raise it to 3.
+        "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
+    }
+    builder = SparkSession.builder
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    with _jvm_complains_to(log):
+        return builder.getOrCreate()
+
+
+def _new_to_spark(jars: Path) -> list[Path]:
+    """The jars that pyspark does not bring itself: an older slf4j before Spark's own would switch its log off."""
+    import pyspark
+
+    own = {_artifact(jar) for jar in (Path(pyspark.__file__).parent / "jars").glob("*.jar")}
+    return sorted(jar.resolve() for jar in jars.glob("*.jar") if _artifact(jar) not in own)
+
+
+def _artifact(jar: Path) -> str:
+    match = _ARTIFACT.fullmatch(jar.name)
+    return match[1] if match else jar.stem
+
+
+@contextlib.contextmanager
+def _jvm_complains_to(log: Path) -> Iterator[None]:
+    """The JVM that starts in here inherits the log as its stderr: what it says on start means nothing to a person."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with log.open("ab") as out:
+        os.dup2(out.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
