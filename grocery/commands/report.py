@@ -37,7 +37,11 @@ def report(
     path = out or settings().report_path
     try:
         size = write(settings().gold_path, path, days)
-    except (GoldError, OSError) as error:
+    except GoldError as error:
         Console(stderr=True).print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        why = f"{path}: cannot be written ({error.strerror}); say another place with --out"
+        Console(stderr=True).print(why, markup=False, highlight=False)
         raise typer.Exit(1) from None
     Console().print(f"{path} ({size / 1e6:.1f} MB): open it in a browser", highlight=False, soft_wrap=True)
