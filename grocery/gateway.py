@@ -85,7 +85,8 @@ def clear_errors() -> Iterator[None]:
     except (KeyError, IndexError):  # our own mistake, not the user's
         raise
     except (NoBroker, StackError, KeyFileError, DeliveryFailed, LookupError, ValueError, OSError) as error:
-        message = str(error)
+        named = isinstance(error, OSError) and error.filename is not None
+        message = f"{error.filename}: {error.strerror}" if named else str(error)
     else:
         return
     Console(stderr=True).print(f"[red]error[/red] {escape(message)}", highlight=False, soft_wrap=True)

@@ -130,7 +130,7 @@ def _parse(line: bytes) -> tuple[str, int, bytes]:
     if match := _WRITTEN.fullmatch(line.strip()):
         return match[1].decode(), to_ms(match[2].decode()), match[3].strip()
     doc = json.loads(line)
-    if "raw" in doc:
-        return str(doc["contract"]), to_ms(doc["arrived_at"]), doc["raw"].encode("utf-8", "surrogateescape")
-    text = json.dumps(doc["event"], ensure_ascii=False, separators=(",", ":"))
-    return str(doc["contract"]), to_ms(doc["arrived_at"]), text.encode("utf-8", "surrogateescape")
+    name, arrived_ms = str(doc["contract"]), to_ms(doc["arrived_at"])
+    name.encode()
+    text = doc["raw"] if "raw" in doc else json.dumps(doc["event"], ensure_ascii=False, separators=(",", ":"))
+    return name, arrived_ms, text.encode("utf-8", "surrogateescape")

@@ -70,15 +70,16 @@ def letter(
 ) -> Event:
     """The `dead-letters` event of a refused arrival."""
     listed = [
-        {"code": reason.code[:32], "path": reason.path[:256], "message": reason.message[:1000]} for reason in reasons
+        {"code": _text(reason.code, 32), "path": _text(reason.path, 256), "message": _text(reason.message, 1000)}
+        for reason in reasons
     ]
     event = {
         "event_id": letter_id,
         "event_time": to_rfc3339(arrival.arrived_ms),
         "store_id": store_id,
         "schema_version": 1,
-        "contract": arrival.contract[:64],
-        "source": arrival.source[:512],
+        "contract": _text(arrival.contract, 64),
+        "source": _text(arrival.source, 512),
         "reasons": listed,
         "payload_bytes": len(arrival.payload),
     }
@@ -88,11 +89,16 @@ def letter(
                 "code": "not_kept",
                 "path": "",
                 "message": f"the original's {len(arrival.payload)} bytes were not kept, at most {max_kept_bytes} are; "
-                f"it is still at its source, {arrival.source[:200]}",
+                f"it is still at its source, {_text(arrival.source, 200)}",
             }
         )
         return event
     return event | {"payload": cipher.encrypt(arrival.payload, arrival.arrived_ms), "key_id": cipher.key_id}
+
+
+def _text(value: str, limit: int) -> str:
+    """At most so many characters, and nothing that UTF-8 cannot hold (a file's name, half an emoji)."""
+    return value.encode("utf-8", "backslashreplace").decode()[:limit]
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,12 +223,21 @@ class Gate:
             )
         ]
 
+    def _is_sound(self, when: str, arrived_ms: int) -> bool:
+        """Is it an instant as contracts write it, and not too far ahead?"""
+        try:
+            ms = to_ms(when)
+            return to_rfc3339(ms) == when and ms - arrived_ms <= self._max_ahead_ms
+        except (ValueError, OverflowError):
+            return False
+
     def _check_places(self, inbound: _Inbound, event: Event) -> list[Reason]:
         """Are the store, asset and device known, and do they belong together?"""
         store_id = event.get("store_id")
         if not isinstance(store_id, str):
             return []
-        if store_id not in self._reference.stores:
+        store = self._reference.stores.get(store_id)
+        if store is None:
             return [
                 Reason(
                     "unknown_store",
@@ -237,9 +246,9 @@ class Gate:
                     "add it to stores.yaml and run `grocery chain publish`",
                 )
             ]
+        reasons = _retired("retired_store", "/store_id", store_id, store, event)
         if inbound is self._readings:
-            return self._check_device(store_id, event)
-        reasons = []
+            return reasons + self._check_device(store_id, event)
         for path, wanted in _PLACES.get(inbound.name, ()):
             asset_id = event.get(path)
             if isinstance(asset_id, str):
@@ -315,23 +324,17 @@ class Gate:
                     "asset_class", "/asset_class", f"{asset_id} is a {has}, not a {_short(wanted)}; correct the sender"
                 )
             )
-        when = event.get("event_time")
-        if asset["status"] == "retired" and isinstance(when, str) and when >= asset["event_time"]:
-            reasons.append(
-                Reason(
-                    "retired_asset",
-                    path,
-                    f"{asset_id} was retired at {asset['event_time']}; take its devices off, or make it active again",
-                )
-            )
-        return reasons
+        return reasons + _retired("retired_asset", path, asset_id, asset, event)
 
     def _refuse(self, arrival: Arrival, event: Event | None, reasons: list[Reason], said: Any = None) -> list[Record]:
         self.refused[reasons[0].code] += 1
         claimed = event.get("store_id") if event is not None else None
         store_id = claimed if isinstance(claimed, str) and claimed in self._reference.stores else "chain"
         letter_id = self._pseudonyms.fingerprint(
-            arrival.contract.encode(), arrival.source.encode(), str(arrival.arrived_ms).encode(), arrival.payload
+            arrival.contract.encode("utf-8", "backslashreplace"),
+            arrival.source.encode("utf-8", "backslashreplace"),
+            str(arrival.arrived_ms).encode(),
+            arrival.payload,
         )
         refused = letter(f"dl-{letter_id}", arrival, store_id, reasons, self._cipher, self._max_kept_bytes)
         records = [Record(DEAD_LETTERS, refused["event_id"], dumps(refused), arrival.arrived_ms)]
@@ -351,8 +354,7 @@ class Gate:
         if device is None or event.get("store_id") != device.store_id or event.get("kind") in ("tick", "bad-reading"):
             return None
         when = event.get("event_time")
-        codes = {reason.path for reason in reasons}
-        if not isinstance(when, str) or "/event_time" in codes:
+        if not isinstance(when, str) or not self._is_sound(when, arrival.arrived_ms):
             when = to_rfc3339(arrival.arrived_ms)
         marker = {
             "event_id": f"bad-{letter_id}",
@@ -376,6 +378,16 @@ _PLACES: dict[str, tuple[tuple[str, tuple[str, ...] | None], ...]] = {
     "cv-detections": (("camera_id", ("camera",)), ("asset_id", None)),
     "lane-status": (("lane_id", ("lane",)),),
 }
+
+
+def _retired(code: str, path: str, name: str, entry: Event, event: Event) -> list[Reason]:
+    """What happened before the retirement is let in, however late it comes."""
+    when = event.get("event_time")
+    if entry["status"] != "retired" or not isinstance(when, str) or when < entry["event_time"]:
+        return []
+    return [
+        Reason(code, path, f"{name} was retired at {entry['event_time']}; stop its devices, or make it active again")
+    ]
 
 
 def _not_inbound(arrival: Arrival) -> Reason:

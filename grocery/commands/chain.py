@@ -51,7 +51,7 @@ def publish(folder: _Folder = None) -> None:
         broker = bootstrap()
         with console.status(f"Publishing to {broker}…"):
             done = publish_events(_checked(folder), broker)
-    console.print(f"{done.written:,} entries written, {done.unchanged:,} were there already.", highlight=False)
+    console.print(f"Entries written: {done.written:,}; there already: {done.unchanged:,}.", highlight=False)
     if done.left_over:
         shown = ", ".join(done.left_over[:10]) + ("…" if len(done.left_over) > 10 else "")
         console.print(

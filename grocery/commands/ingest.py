@@ -192,16 +192,18 @@ def list_letters(
             and (contract is None or item.event["contract"] == contract)
             and (reason is None or reason in item.codes)
         ]
-    table = Table("id", "arrived", "contract", "store", "reasons", "from")
+    table = Table()
+    for name in ("id", "arrived", "contract", "store", "reasons", "from"):
+        table.add_column(name, no_wrap=name in ("id", "arrived"), overflow="fold")
     for item in found[-limit:]:
         event = item.event
         why = ", ".join(item.codes) + (" [green](let in)[/green]" if item.replayed else "")
-        table.add_row(item.id, event["event_time"][:19], event["contract"], event["store_id"], why, event["source"])
+        table.add_row(item.id, event["event_time"][:16], event["contract"], event["store_id"], why, event["source"])
     if found:
         console.print(table)
     shown = min(limit, len(found))
     console.print(
-        f"{len(found):,} letters{f', {shown:,} shown' if shown < len(found) else ''}."
+        f"{_letters(len(found))}{f', {shown:,} shown' if shown < len(found) else ''}."
         + (" `grocery ingest dead-letters show ID` tells more." if found else ""),
         highlight=False,
     )
@@ -290,12 +292,16 @@ def replay(
     for letter_id, why in done.unreadable.items():
         console.print(f"[red]{letter_id}[/red]: {escape(why)}", highlight=False, soft_wrap=True)
     console.print(
-        f"{len(chosen):,} letters: {len(done.accepted):,} let in, {len(done.already):,} were in already, "
+        f"{_letters(len(chosen))}: {len(done.accepted):,} let in, {len(done.already):,} were in already, "
         f"{len(done.refused):,} refused again, {len(done.unreadable):,} cannot be read.",
         highlight=False,
     )
     if done.refused or done.unreadable:
         raise typer.Exit(1)
+
+
+def _letters(number: int) -> str:
+    return f"{number:,} letter" + "s" * (number != 1)
 
 
 def _pick(letters: dict[str, Letter], letter_id: str) -> Letter:

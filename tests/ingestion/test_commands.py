@@ -112,7 +112,7 @@ def test_a_missing_asset_is_published_and_its_letters_are_let_in(
 
     file.write_text(whole)
     published = grocery("chain", "publish")
-    assert "1 entries written" in published.output
+    assert "Entries written: 1; " in published.output
     for let_in, before in ((3, 0), (0, 3)):
         result = grocery("ingest", "dead-letters", "replay", *ids[-3:])
         assert result.exit_code == 0, result.output

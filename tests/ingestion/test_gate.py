@@ -2,15 +2,17 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ingestion.arrival import dumps, to_rfc3339
+from ingestion.arrival import Arrival, dumps, to_rfc3339
 from ingestion.gate import READINGS
 from ingestion.record import Record
 from ingestion.reference import Reference
 from ingestion.topics import DEAD_LETTERS
 from schemas.contract import contract
 from schemas.validate import validator
-from tests.ingestion.example import CIPHER, NOON, PSEUDONYMS, arrival, asset, chain, gate, reading, sale
+from tests.ingestion.example import CIPHER, NOON, PSEUDONYMS, arrival, asset, chain, gate, reading, sale, store
 
 LINE = {
     "line_no": 1,
@@ -24,6 +26,9 @@ LINE = {
     "voided": False,
 }
 GOOD_SALE = sale(lines=[LINE], total=199, tenders=[{"kind": "card", "amount": 199}])
+
+
+CHECKS = {name: validator(contract(name)) for name in (READINGS, DEAD_LETTERS, "pos-transactions")}
 
 
 def body(record: Record) -> dict[str, Any]:
@@ -250,6 +255,15 @@ def test_a_retired_asset_is_refused_from_its_last_day_on() -> None:
     assert the_gate.admit(before)[0].topic == READINGS
 
 
+def test_a_retired_store_is_refused_from_its_last_day_on() -> None:
+    the_gate = gate()
+    the_gate.reference = Reference.of(
+        [*chain(), ("stores", store(status="retired", event_time="2026-10-05T00:00:00.000Z"))]
+    )
+    assert codes(body(the_gate.admit(arrival(GOOD_SALE, "pos-transactions"))[0])) == ["retired_store"]
+    assert the_gate.admit(arrival(reading(event_time="2026-10-04T23:59:00.000Z")))[0].topic == READINGS
+
+
 def test_a_newly_published_device_is_known_at_once() -> None:
     the_gate = gate()
     event = arrival(reading(device_id="s001-freezer-09-t", asset_id="s001-freezer-09"))
@@ -297,3 +311,39 @@ def test_the_counts_add_up() -> None:
     assert the_gate.accepted.total() + the_gate.refused.total() == 4
     assert the_gate.refused == {"unit": 1, "type": 1, "json": 1}
     assert the_gate.markers == 2
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=[])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+_NAMES = st.sampled_from([*reading(), *GOOD_SALE, "loyalty_number", "sequence", "roster"])
+
+
+_FUZZ = settings(database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@_FUZZ
+@given(st.sampled_from([reading(), GOOD_SALE]), st.dictionaries(_NAMES, _JSON, max_size=4), st.integers(0, 200))
+def test_whatever_arrives_the_gate_answers_with_records_that_keep_their_contracts(
+    start: dict[str, Any], changes: dict[str, Any], cut: int
+) -> None:
+    name = READINGS if "kind" in start and "value" in start else "pos-transactions"
+    whole = json.dumps(start | changes).encode()
+    for payload in (whole, whole[cut:], whole[:cut]):
+        records = gate().admit(arrival(payload, name))
+        assert records
+        for record in records:
+            assert CHECKS[record.topic](body(record)) == []
+            assert record.timestamp_ms == NOON
+
+
+@_FUZZ
+@given(
+    st.text(st.characters(exclude_categories=[])), st.binary(max_size=64), st.text(st.characters(exclude_categories=[]))
+)
+def test_any_bytes_of_any_contract_from_anywhere_become_a_letter(name: str, payload: bytes, source: str) -> None:
+    (record,) = gate().admit(Arrival(name, NOON, payload, source))
+    assert CHECKS[record.topic](body(record)) == []
+    assert CIPHER.decrypt(body(record)["payload"]) == payload
