@@ -154,12 +154,18 @@ def _replay_export(
         if summary.rejected:
             kept = rejects or _rejects_beside(target, file)
             found.write_rejects(kept)
-            console.print(f"Rejected cells, each with line, column, value and next step: {kept}", highlight=False)
+            console.print(f"Each rejected cell, with what to do: {_shown(kept)}", highlight=False, soft_wrap=True)
         if not summary.readings:
             raise ValueError(f"{file}: not one cell could be read; correct the file or the mapping {mapping_file}")
         _deliver(
             console, found, summary.readings, to, target, speed, ticks or None, _only(reference, summary), reference
         )
+
+
+def _shown(path: Path) -> Path:
+    """Relative to where the person stands, where it lies below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _rejects_beside(target: Path | None, file: Path) -> Path:

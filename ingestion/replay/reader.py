@@ -361,7 +361,7 @@ class _Reading:
         texts = [" ".join(parts).strip() for parts in zip(*rows, strict=True)]
         codes, distinct = pd.factorize(np.array(texts, dtype=object))
         known, wall = read_times(list(distinct), self.mapping.time.format)
-        if not self._some_time:
+        if not self._some_time and any(distinct):
             if np.all(np.isnat(wall) & (known == UNREADABLE)):
                 raise MappingError(self._no_time(chunk, texts))
             self._some_time = True
@@ -470,10 +470,11 @@ class _Reading:
 
     def _no_time(self, chunk: Chunk, texts: list[str]) -> str:
         where = self.mapping.origin.at(("time", "format"))
+        row = next(row for row, text in enumerate(texts) if text)
         return (
             f"{where}: none of the first {len(texts)} rows of {self.table.file} has a time written like "
-            f"{self.mapping.time.format!r}: line {chunk.lines[0]}, column {self._time_name!r} is {texts[0][:60]!r}; "
-            "correct time.format or time.columns"
+            f"{self.mapping.time.format!r}: line {chunk.lines[row]}, column {self._time_name!r} "
+            f"is {texts[row][:60]!r}; correct time.format or time.columns"
         )
 
     # --- cells

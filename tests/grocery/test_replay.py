@@ -82,3 +82,26 @@ def test_a_file_of_which_nothing_can_be_read_is_an_error(grocery, tmp_path):
     assert code == 1
     assert "1 cells = 0 readings + 0 missing + 1 rejected" in told
     assert "not one cell could be read" in told
+
+
+@pytest.mark.integration
+def test_to_kafka_every_reading_goes_on_with_its_time_and_ticks_name_only_its_devices(broker, tmp_path, monkeypatch):
+    from ingestion.arrival import to_ms
+    from ingestion.reference import chain_events, publish
+    from ingestion.topics import read_topic
+
+    for module in ("grocery.settings", "grocery.gateway"):
+        monkeypatch.setattr(f"{module}.settings", lambda: Settings(home=tmp_path / "home", kafka=broker))
+    publish(chain_events(PROJECT / "chain"), broker)
+    result = CliRunner().invoke(app, ["replay", *WIDE, "--to", "kafka", "--speed", "36000"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert "38 accepted, 0 refused" in result.output
+    night = (to_ms("2026-10-24T00:00:00Z"), to_ms("2026-10-26T00:00:00Z"))
+    found = [(r.timestamp, json.loads(r.value)) for r in read_topic(broker, "sensor-readings")]
+    events = [(at, event) for at, event in found if night[0] < at < night[1] and event["store_id"] == "store-002"]
+    readings = [(at, event) for at, event in events if event["event_id"].startswith("r-")]
+    assert len({event["event_id"] for _, event in readings}) == 38
+    assert all(to_ms(event["event_time"]) == at for at, event in readings)
+    rosters = [event["roster"] for _, event in events if event["kind"] == "tick" and "roster" in event]
+    devices = {"s002-freezer-01-t", "s002-cooler-01-t", "s002-freezer-01-o"}
+    assert {device["device_id"] for device in rosters[0]} == devices

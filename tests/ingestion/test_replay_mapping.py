@@ -1,5 +1,6 @@
 """A mapping that is wrong is told with its line, the value, and what there is to choose from."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from grocery.settings import PROJECT
 from ingestion.reference import Reference
 from ingestion.replay import MappingError, load_mapping
+from ingestion.replay.mapping import Csv, Time, Value
 
 MAPPINGS = PROJECT / "chain" / "mappings"
 GOOD = """\
@@ -125,3 +127,13 @@ def test_without_a_chain_nothing_can_be_looked_up(tmp_path):
 def test_texts_stay_as_they_are_written(chain, tmp_path):
     (tmp_path / "mapping.yaml").write_text(GOOD.replace('"---"', "-999.0, 007, no, NaN"))
     assert load_mapping(tmp_path / "mapping.yaml", chain).missing == ("", "-999.0", "007", "no", "NaN")
+
+
+def test_the_guide_names_every_key_and_every_reason():
+    guide = (PROJECT / "docs" / "replay.md").read_text()
+    keys = [f"csv.{name}" for name in Csv.model_fields] + [f"time.{name}" for name in Time.model_fields]
+    keys += [name for name in Value.model_fields if name != "column"] + ["missing", "values"]
+    code = "".join(path.read_text() for path in (PROJECT / "ingestion" / "replay").glob("*.py"))
+    reasons = set(re.findall(r'(?:Bad|Broken)\(\s*"(\w+)"', code)) | {"fields", "quote"}
+    assert len(reasons) > 10
+    assert [name for name in [*keys, *reasons] if f"`{name}`" not in guide] == []
