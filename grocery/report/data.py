@@ -12,6 +12,7 @@ import duckdb
 
 POINTS = 1500  # a curve is thinned to about this many points: more than a page is wide
 QUEUE_STEP_MINUTES = 5
+TOO_LONG_MINUTES = 240  # food held without cold for four hours is discarded (FDA Food Code 3-501.19)
 SEVERITIES = ("ok", "info", "warning", "critical")
 
 Row = dict[str, Any]
@@ -70,8 +71,10 @@ class StorePage:
         return sum(case.total(column) for case in self.cases)
 
     @property
-    def minutes_above(self) -> float:
-        return sum(case.minutes_above for case in self.cases)
+    def longest_above(self) -> Case | None:
+        """The case with most minutes above its limit; None where all stayed below."""
+        above = [case for case in self.cases if case.minutes_above > 0]
+        return max(above, key=lambda case: case.minutes_above, default=None)
 
     @property
     def percent_received(self) -> float | None:

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grocery.report.data import StorePage, collect
+from grocery.report.data import TOO_LONG_MINUTES, StorePage, collect
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,7 +26,7 @@ def render(gold: duckdb.DuckDBPyConnection, days: int) -> str:
     env.filters |= {"clock": _clock, "minutes": _minutes, "words": _words, "unit": _unit, "day": _day}
     pages = collect(gold, days)
     template = env.get_template("page.html.j2")
-    return template.render(pages=pages, charts=_json(_charts(pages)), plotly=get_plotlyjs())
+    return template.render(pages=pages, charts=_json(_charts(pages)), plotly=get_plotlyjs(), too_long=TOO_LONG_MINUTES)
 
 
 def write(gold_path: Path, out: Path, days: int = 2) -> int:
