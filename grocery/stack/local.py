@@ -342,7 +342,7 @@ class Stack:
         for name, port in asked.items():
             if port not in (None, has[name]):
                 raise StackError(
-                    f"the stack is running with port {has[name]} ({name}), not {port}; stop it first: grocery stack down"
+                    f"the stack runs with port {has[name]} ({name}), not {port}; stop it first: grocery stack down"
                 )
 
     def _configure(self, kafka_port: int | None, ui_port: int | None, owner: int | None) -> None:
