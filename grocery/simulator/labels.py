@@ -1,0 +1,145 @@
+"""Labels: what was made to fail, and which shipped rules it must therefore trip.
+
+`expect` is decided from the readings as they were reported, by a reading of the rules that is written here a second
+time and with a margin: what passes a limit only just may trip a rule, and is not promised to. A fault that stays under
+its limits expects nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MINUTE = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """start: when it began physically (for a silence: the last report before it); end: when it was repaired;
+    recovered_by: when the asset is back in range by the model. RFC 3339, UTC. covers: every asset it touches;
+    magnitude as `grocery.simulator.faults.KINDS` explains it; expect: rules of chain/rules/cold_chain.yaml that must
+    raise an alert about one of them; what: bad-input's kind."""
+
+    fault: str
+    store_id: str
+    asset_id: str
+    covers: tuple[str, ...]
+    start: str
+    end: str
+    recovered_by: str
+    magnitude: float
+    expect: tuple[str, ...]
+    what: str | None = None
+
+
+def write_labels(labels: Iterable[Label], path: Path) -> int:
+    """NDJSON, one label a line; returns how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for label in labels:
+            count += 1
+            out.write(json.dumps(asdict(label), ensure_ascii=False, separators=(",", ":")) + "\n")
+    return count
+
+
+def read_labels(path: Path) -> list[Label]:
+    """What write_labels wrote."""
+    with path.open(encoding="utf-8") as lines:
+        docs = [json.loads(line) for line in lines]
+    return [Label(**doc | {"covers": tuple(doc["covers"]), "expect": tuple(doc["expect"])}) for doc in docs]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A too-warm rule. warning, critical: Cel; *_for, mask_*: milliseconds. A defrost hides warnings until
+    mask_after past its end, unless it lasted longer than mask_at_most."""
+
+    rule: str
+    warning: float
+    warning_for: int
+    critical: float
+    critical_for: int
+    mask_after: int
+    mask_at_most: int
+
+
+# As chain/rules/cold_chain.yaml ships them; a test holds the two together.
+TOO_WARM = {
+    "freezer": Limits("freezer_too_warm", -15, 30 * MINUTE, -12, 60 * MINUTE, 60 * MINUTE, 60 * MINUTE),
+    "cooler": Limits("cooler_too_warm", 5, 30 * MINUTE, 8, 60 * MINUTE, 60 * MINUTE, 60 * MINUTE),
+}
+SILENT = "sensor_silent"
+SILENT_FOR = 5 * MINUTE
+SILENT_REPORTS = 3
+
+
+def silent_after(interval_s: int) -> int:
+    """Milliseconds without a word after which a device counts as silent."""
+    return max(SILENT_FOR, SILENT_REPORTS * interval_s * 1000)
+
+
+def too_warm(
+    readings: list[tuple[int, float]],
+    defrosts: list[tuple[int, bool]],
+    limits: Limits,
+    margin_c: float = 0.0,
+    margin_ms: int = 0,
+) -> list[tuple[int, str]]:
+    """(first breach, severity) of every stretch that raises the rule, by event time.
+
+    readings: (event time in epoch ms, Cel). defrosts: (event time, on) as reported. margin_c, margin_ms: how much
+    further and longer than the rule asks it must be; negative ones find what comes near.
+    """
+    found: list[tuple[int, str]] = []
+    masks = _masks(sorted(defrosts), limits)
+    warned = critical = None
+    told = False
+    for time, value in sorted(readings):
+        if value <= limits.warning + margin_c:
+            warned = critical = None
+            told = False
+            continue
+        warned = time if warned is None else warned
+        if value > limits.critical + margin_c:
+            critical = time if critical is None else critical
+        else:
+            critical = None
+        if told:
+            continue
+        if critical is not None and time - critical >= limits.critical_for + margin_ms:
+            found.append((warned, "critical"))
+            told = True
+        elif time - warned >= limits.warning_for + margin_ms and not any(a <= time < b for a, b in masks):
+            found.append((warned, "warning"))
+            told = True
+    return found
+
+
+def _masks(defrosts: list[tuple[int, bool]], limits: Limits) -> list[tuple[int, int]]:
+    """Spans in which warnings wait."""
+    spans: list[tuple[int, int]] = []
+    begun: int | None = None
+    for time, on in defrosts:
+        if on and begun is None:
+            begun = time
+        elif not on and begun is not None:
+            spans.append(_mask(begun, time, limits))
+            begun = None
+    if begun is not None:
+        spans.append((begun, begun + limits.mask_at_most))
+    return spans
+
+
+def _mask(begun: int, ended: int, limits: Limits) -> tuple[int, int]:
+    if ended - begun > limits.mask_at_most:
+        return begun, begun + limits.mask_at_most
+    return begun, ended + limits.mask_after
+
+
+def longest_gap(arrivals: list[int], after: int, before: int) -> int:
+    """The longest time without an arrival that overlaps [after, before]; all epoch ms."""
+    times = sorted(arrivals)
+    gaps = [b - a for a, b in zip(times, times[1:], strict=False) if b > after and a < before]
+    return max(gaps, default=0)

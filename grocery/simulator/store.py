@@ -1,0 +1,669 @@
+"""One simulated store, a local day at a time: its cases, meters, cameras, lanes and tills, as messages that arrive.
+
+Times inside are seconds since the simulation's start unless they say epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from grocery.simulator import thermal
+from grocery.simulator.chance import chance
+from grocery.simulator.devices import (
+    QUIET_S,
+    Device,
+    Network,
+    Outage,
+    fate,
+    intervals_to_changes,
+    latencies,
+    state_reports,
+)
+from grocery.simulator.faults import Fault
+from grocery.simulator.hours import local_date, local_midnight_s, open_spans
+from grocery.simulator.labels import (
+    SILENT,
+    TOO_WARM,
+    Label,
+    longest_gap,
+    silent_after,
+    too_warm,
+)
+from grocery.simulator.sales import receipts
+from grocery.simulator.shoppers import Floor, StoreDay, a_day, share_filled
+from grocery.simulator.thermal import STEP_S, CaseModel, CaseState, Inputs, Trace
+from ingestion.arrival import dumps, to_rfc3339
+from ingestion.reference import Event, Reference
+
+Message = tuple[int, str, bytes]
+"""(arrival in epoch ms, contract, payload)."""
+
+_CASES = ("freezer", "cooler")
+_OF_CASES = ("compressor-failure", "door-ajar", "slow-leak", "iced-coil", "defrost-heater-stuck")
+_MARGIN_C, _MARGIN_MS = 0.3, 150_000
+_SLACK_S = 150.0
+"""Added to a recovery, so that the last report and a skewed clock lie within it."""
+
+
+@dataclass(slots=True)
+class _Case:
+    asset: Event
+    model: CaseModel
+    state: CaseState
+    faults: list[Fault]
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What is kept of a faulty asset for its labels. readings, defrosts: (event ms, value) as reported; arrivals: device
+    -> epoch ms, heard: device -> (true epoch ms) of what arrived; range_from: fault -> second it was back in range."""
+
+    readings: list[tuple[int, float]] = field(default_factory=list)
+    defrosts: list[tuple[int, bool]] = field(default_factory=list)
+    heard: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+
+class StoreRun:
+    """Runs a store through the whole simulation. `days` yields its messages day by day; then `labels` is complete.
+
+    start_s: epoch seconds of the simulation's start; horizon_s: its length.
+    """
+
+    def __init__(
+        self, reference: Reference, store_id: str, seed: int, start_s: float, horizon_s: float, faults: list[Fault]
+    ) -> None:
+        self.store = reference.stores[store_id]
+        self.assets = sorted(
+            (a for a in reference.assets.values() if a["store_id"] == store_id and a["status"] == "active"),
+            key=lambda a: a["asset_id"],
+        )
+        self.labels: list[Label] = []
+        self._seed, self._start, self._horizon, self._faults = seed, start_s, horizon_s, faults
+        self._floor = Floor.of(self.store, self.assets, _on_sale(reference, self.store), chance(seed, "popularity"))
+        self._by_class: dict[str, list[Event]] = {}
+        for asset in self.assets:
+            self._by_class.setdefault(asset["asset_class"], []).append(asset)
+        self._cases = [self._case(asset) for name in _CASES for asset in self._by_class.get(name, ())]
+        self._devices = self._make_devices()
+        self._network = Network(self._outages())
+        self._recovered: dict[int, float] = {}
+        self._watched = {a for f in faults if f.fault != "bad-input" for a in f.covers}
+        self._watches = {name: _Watch() for name in self._watched}
+        rng = chance(seed, store_id, "meters")
+        self._energy, self._water = float(rng.uniform(2e5, 9e5)), float(rng.uniform(2e3, 9e3))
+        self._outside = 0.0
+
+    # ---- setting up
+
+    def _case(self, asset: Event) -> _Case:
+        rng = chance(self._seed, self.store["store_id"], asset["asset_id"])
+        doors = any(d["metric"] == "door_open" for d in asset["devices"])
+        setpoint = asset.get("setpoint", -20.0 if asset["asset_class"] == "freezer" else 2.0)
+        model = thermal.case_model(asset["asset_class"], float(setpoint), doors, rng)
+        mine = [f for f in self._faults if f.asset_id == asset["asset_id"] and f.fault in _OF_CASES]
+        return _Case(asset, model, thermal.at_rest(model, rng), mine)
+
+    def _make_devices(self) -> dict[str, list[Device]]:
+        """By asset. One thermometer of every third store is an hour ahead, on a case where nothing fails: its clock
+        missed the end of daylight saving, and that must disturb nobody."""
+        ahead = None
+        faulty = {a for f in self._faults for a in f.covers}
+        if int(self.store["store_id"][-3:]) % 3 == 2 if self.store["store_id"][-3:].isdigit() else False:
+            sound = [a for a in self._by_class.get("cooler", ()) if a["asset_id"] not in faulty]
+            ahead = sound[-1]["asset_id"] if sound else None
+        return {
+            asset["asset_id"]: [
+                Device.of(asset, spec, self._seed, asset["asset_id"] == ahead and spec["metric"] == "temperature")
+                for spec in asset["devices"]
+            ]
+            for asset in self.assets
+        }
+
+    def _outages(self) -> list[Outage]:
+        """Short ones of the whole store, one or two a day, and those the plan asks for."""
+        planned = [Outage(f.start, f.end, frozenset(f.covers)) for f in self._faults if f.fault == "network-outage"]
+        quiet = [(f.start - 2 * QUIET_S, f.end + 2 * QUIET_S) for f in self._faults if f.fault in _SILENCES]
+        rng = chance(self._seed, self.store["store_id"], "network")
+        when, found = 0.0, []
+        while True:
+            when += 3600 + float(rng.exponential(12 * 3600))
+            lasts = float(rng.uniform(45, 140))
+            if when + lasts > self._horizon - QUIET_S:
+                return sorted([*found, *planned], key=lambda outage: outage.start)
+            if not any(a < when + lasts and when < b for a, b in quiet):
+                found.append(Outage(when, when + lasts))
+
+    # ---- running
+
+    def days(self) -> Iterator[list[Message]]:
+        """Messages of one local day after another, each list in arrival order and none before the last one's."""
+        day = local_date(self.store, self._start)
+        held: list[Message] = []
+        while (midnight := local_midnight_s(self.store, day)) < self._start + self._horizon:
+            following = local_midnight_s(self.store, day + timedelta(days=1))
+            begin = max(0.0, midnight - self._start)
+            end = min(self._horizon, following - self._start)
+            found = held + self._day(day, midnight, begin, end)
+            found.sort(key=lambda message: message[0])
+            limit = round((self._start + end) * 1000)
+            held = [m for m in found if m[0] >= limit]
+            yield [m for m in found if m[0] < limit]
+            day += timedelta(days=1)
+        self._finish()
+        yield held
+
+    def _day(self, day: date, midnight: float, begin: float, end: float) -> list[Message]:
+        name, store_id = day.isoformat(), self.store["store_id"]
+        spans = open_spans(self.store, day)
+        surges = [(self._start + f.start, self._start + f.end, f.magnitude) for f in self._of("queue-surge")]
+        empty: dict[str, list[tuple[float, float]]] = {}
+        for f in self._of("empty-shelf"):
+            empty.setdefault(f.asset_id, []).append((self._start + f.start, self._start + f.end))
+        people = a_day(self._floor, day, spans, midnight, chance(self._seed, store_id, name, "shop"), surges, empty)
+        out: list[Message] = []
+        self._sensors(name, people, spans, begin, end, out)
+        self._cameras(name, people, spans, midnight, begin, end, out)
+        self._lanes(name, people, spans, begin, end, out)
+        self._tills(day, people, spans, begin, end, out)
+        self._bad_inputs(name, begin, end, out)
+        self._watch_recoveries(people, begin, end)
+        return out
+
+    def _of(self, fault: str) -> list[Fault]:
+        return [f for f in self._faults if f.fault == fault]
+
+    def _since(self, epoch: Any) -> Any:
+        return epoch - self._start
+
+    def _ms(self, since: float) -> int:
+        return round((self._start + since) * 1000)
+
+    # ---- cases, meters, ambient
+
+    def _sensors(
+        self,
+        name: str,
+        people: StoreDay,
+        spans: list[tuple[float, float]],
+        begin: float,
+        end: float,
+        out: list[Message],
+    ) -> None:
+        first = int(begin // STEP_S)
+        steps = max(1, int(-(-end // STEP_S)) - first)
+        when = (first + np.arange(1, steps + 1)) * STEP_S
+        trading = np.zeros(steps)
+        for opens, closes in spans:
+            trading[(when >= self._since(opens)) & (when < self._since(closes))] = 1.0
+        ambient = self._ambient(name, when, trading)
+        traces: dict[str, Trace] = {}
+        doors: dict[str, list[tuple[float, float]]] = {}
+        for case in self._cases:
+            asset_id = case.asset["asset_id"]
+            opened = [(self._since(at), self._since(at) + s) for at, s in people.openings.get(asset_id, ())]
+            doors[asset_id] = opened + [(f.start, f.end) for f in case.faults if f.fault == "door-ajar"]
+            inputs = _inputs(case, when, ambient, opened, first * STEP_S)
+            traces[asset_id] = thermal.run(case.model, case.state, first * STEP_S, inputs)
+            self._back_in_range(case, when, traces[asset_id])
+        power = sum((t.power for t in traces.values()), np.zeros(steps))
+        building = 3.5 + 9.5 * trading + 0.5 * np.maximum(0, ambient - 19)
+        energy = self._energy + np.cumsum(power + building) * STEP_S / 3600
+        self._energy = float(energy[-1])
+        rng = chance(self._seed, self.store["store_id"], name, "water")
+        drawn = np.where(rng.random(steps) < 0.02 + 0.1 * trading, rng.exponential(0.0018, steps), 0.0)
+        water = self._water + np.cumsum(drawn)
+        self._water = float(water[-1])
+        humidity = 47 + 4 * np.sin(2 * np.pi * when / 86400)
+        series = {"temperature": ambient, "humidity": humidity, "energy": energy, "water": water}
+        for asset in self.assets:
+            trace = traces.get(asset["asset_id"])
+            for device in self._devices[asset["asset_id"]]:
+                metric = device.spec["metric"]
+                rng = chance(self._seed, device.device_id, name)
+                if metric in ("defrost", "door_open", "compressor"):
+                    if metric == "door_open":
+                        state = device.state or 0.0
+                        changes = intervals_to_changes(doors.get(asset["asset_id"], []), begin, end, state)
+                    elif metric == "defrost":
+                        changes = _changes(trace.defrost, when) if trace else []
+                    else:
+                        running = trace.cooling if trace else _any_cooling(traces, steps)
+                        changes = _changes(running, when)
+                    times, said = state_reports(device, changes, begin, end)
+                    self._send(device, np.array(times), [int(v) for v in said], rng, out)
+                    continue
+                moments = device.moments(begin, end, rng)
+                index = np.clip(((moments - first * STEP_S) // STEP_S).astype(int), 0, steps - 1)
+                if metric == "power":
+                    base = power if asset["asset_class"] == "rack" else power + building
+                    true = base[index] * rng.normal(1, 0.01, len(index))
+                else:
+                    true = (trace.temperature if trace and metric == "temperature" else series[metric])[index]
+                said = device.reported(true, rng)
+                self._hold_if_stuck(device, moments, said)
+                self._send(device, moments, said, rng, out)
+
+    def _ambient(self, name: str, when: np.ndarray, trading: np.ndarray) -> np.ndarray:
+        """Air of the sales floor, Cel: cooler at night, warmer with people, and the weather's slow wander."""
+        rng = chance(self._seed, self.store["store_id"], name, "ambient")
+        wander = np.empty(len(when) // 90 + 2)
+        wander[0] = self._outside
+        for i, push in enumerate(rng.normal(0, 0.09, len(wander) - 1)):
+            wander[i + 1] = 0.97 * wander[i] + push
+        slow = np.interp(np.arange(len(when)), np.arange(len(wander)) * 90, wander)
+        self._outside = float(slow[-1])
+        hour = ((when + self._start) / 3600 + _utc_offset_h(self.store, self._start + float(when[0]))) % 24
+        return 20.2 + 1.0 * np.sin((hour - 10) / 24 * 2 * np.pi) + 0.6 * trading + slow
+
+    def _hold_if_stuck(self, device: Device, moments: np.ndarray, said: list[float]) -> None:
+        if device.spec["metric"] != "temperature":
+            return
+        for fault in self._of("stuck-sensor"):
+            if fault.asset_id != device.asset["asset_id"]:
+                continue
+            inside = np.flatnonzero((moments >= fault.start) & (moments < fault.end))
+            if len(inside):
+                if moments[0] < fault.start or device.held is None:
+                    device.held = said[inside[0]]
+                for i in inside.tolist():
+                    said[i] = device.held
+
+    def _send(
+        self, device: Device, moments: np.ndarray, said: list[Any], rng: np.random.Generator, out: list[Message]
+    ) -> None:
+        if not len(moments):
+            return
+        asset_id = device.asset["asset_id"]
+        spared = self._network.near_outage(moments, asset_id)
+        spared |= (moments < QUIET_S) | (moments > self._horizon - QUIET_S)
+        lost = np.zeros(len(moments), dtype=bool)
+        for fault in self._of("silent-sensor"):
+            if fault.asset_id == asset_id and device is self._silent_one(asset_id):
+                lost |= (moments >= fault.start) & (moments < fault.end)
+                spared |= (moments > fault.start - QUIET_S) & (moments < fault.end + QUIET_S)
+        what = fate(device.spec["interval_s"], moments, spared, rng)
+        arrives = self._network.delay(moments, asset_id) + latencies(len(moments), rng)
+        kept = what.kept & ~lost
+        watch = self._watches.get(asset_id)
+        metric = device.spec["metric"]
+        for i, (sent, value) in enumerate(zip(moments.tolist(), said, strict=True)):
+            event_ms = self._ms(sent + device.skew_s)
+            payload = device.payload(event_ms, value)
+            if not kept[i]:
+                continue
+            arrived = self._ms(arrives[i] + what.late.get(i, 0.0))
+            out.append((arrived, "sensor-readings", payload))
+            if i in what.twice:
+                out.append((arrived + round(what.twice[i] * 1000), "sensor-readings", payload))
+            if watch is not None:
+                watch.heard.setdefault(device.device_id, []).append((self._ms(sent), arrived))
+                if metric == "temperature":
+                    watch.readings.append((event_ms, _celsius(value, device.spec["unit"])))
+                elif metric == "defrost":
+                    watch.defrosts.append((event_ms, bool(value)))
+
+    def _silent_one(self, asset_id: str) -> Device:
+        """The device of an asset that a silent-sensor fault silences: its thermometer, else its first."""
+        devices = self._devices[asset_id]
+        return next((d for d in devices if d.spec["metric"] == "temperature"), devices[0])
+
+    # ---- cameras, lanes, tills
+
+    def _cameras(
+        self,
+        name: str,
+        people: StoreDay,
+        spans: list[tuple[float, float]],
+        midnight: float,
+        begin: float,
+        end: float,
+        out: list[Message],
+    ) -> None:
+        cameras = [a["asset_id"] for a in self._by_class.get("camera", ())]
+        if not cameras:
+            return
+        at_door, at_lanes, at_shelves = cameras[0], cameras[min(1, len(cameras) - 1)], cameras[-1]
+        prefix = at_door.partition("-")[0]
+        alone = set(self._floor.self_checkouts)
+        comes = np.sort(np.array([s.comes for s in people.shoppers]))
+        for opens, closes in spans:
+            rng = chance(self._seed, self.store["store_id"], name, "entrance", str(opens))
+            minutes = np.arange(opens + 60, closes + 60, 60.0)
+            counts = np.diff(np.searchsorted(comes, np.concatenate([[opens], minutes])))
+            self._see(at_door, f"{prefix}-zone-entrance", "entrance", None, minutes, counts, rng, begin, end, out)
+        for lane_id, joins in people.joins.items():
+            rng = chance(self._seed, lane_id, name, "queue")
+            for opens, closes in spans:
+                last = max([closes, *(leaves[-1] for leaves in people.leaves.values() if len(leaves))])
+                seen = np.arange(opens + rng.uniform(0, 45), last + 60, 45.0)
+                counts = np.searchsorted(joins, seen, "right") - np.searchsorted(people.leaves[lane_id], seen, "right")
+                idle = (counts == 0) & (np.arange(len(seen)) % 7 != 0)  # an empty zone is told now and then
+                idle[1:] &= counts[:-1] == 0
+                counts, seen = counts[~idle], seen[~idle]
+                wrong = np.where(rng.random(len(counts)) < 0.04, rng.choice([-1, 1], len(counts)), 0)
+                counts = np.maximum(0, counts + np.where(counts > 1, wrong, 0))
+                kind = "self_checkout" if lane_id in alone else "queue"
+                self._see(at_lanes, f"{lane_id}-{kind}", kind, lane_id, seen, counts, rng, begin, end, out)
+        self._shelves(name, people, at_shelves, begin, end, out)
+
+    def _see(
+        self,
+        camera: str,
+        zone: str,
+        kind: str,
+        asset_id: str | None,
+        epoch: np.ndarray,
+        counts: np.ndarray,
+        rng: np.random.Generator,
+        begin: float,
+        end: float,
+        out: list[Message],
+    ) -> None:
+        """Counts of people in one zone."""
+        store_id = self.store["store_id"]
+        place = f'"asset_id":"{asset_id}",' if asset_id else ""
+        sure = np.round(0.995 - rng.beta(1.5, 14, len(epoch)), 3).tolist()
+        for when, count, confidence, arrived in self._arriving(epoch, counts.tolist(), sure, rng, begin, end):
+            ms = round(when * 1000)
+            payload = (
+                f'{{"event_id":"{zone}-{self._seed}-{ms}","event_time":"{to_rfc3339(ms)}","store_id":"{store_id}",'
+                f'"schema_version":1,"camera_id":"{camera}","zone_id":"{zone}","zone_kind":"{kind}",{place}'
+                f'"seen":"person","count":{count},"confidence":{confidence},"model":"people-counter",'
+                f'"model_version":"2.3.1","frame_ref":"premises://{camera}/{ms}"}}'
+            )
+            out.append((arrived, "cv-detections", payload.encode()))
+
+    def _shelves(
+        self, name: str, people: StoreDay, camera: str, begin: float, end: float, out: list[Message]
+    ) -> None:
+        store_id = self.store["store_id"]
+        for facing, steps in people.stock.items():
+            rng = chance(self._seed, facing, name)
+            epoch = self._start + np.arange(begin + rng.uniform(0, 300), end, 300.0)
+            true = np.array([share_filled(steps, when) for when in epoch.tolist()])
+            seen = np.clip(true + rng.normal(0, 0.02, len(true)), 0, 1)
+            seen = np.where(true == 0, np.minimum(seen, 0.03), seen)
+            sure = np.round(0.99 - rng.beta(1.5, 12, len(true)), 3).tolist()
+            for when, share, confidence, arrived in self._arriving(epoch, seen.tolist(), sure, rng, begin, end):
+                ms = round(when * 1000)
+                what = "empty_facing" if share < 0.05 else "low_facing" if share < 0.3 else "item"
+                payload = (
+                    f'{{"event_id":"{facing}-{self._seed}-{ms}","event_time":"{to_rfc3339(ms)}",'
+                    f'"store_id":"{store_id}","schema_version":1,"camera_id":"{camera}","zone_id":"{facing}-zone",'
+                    f'"zone_kind":"facing","asset_id":"{facing}","seen":"{what}","value":{share:.2f},'
+                    f'"confidence":{confidence},"model":"shelf-watch","model_version":"1.8.0",'
+                    f'"frame_ref":"premises://{camera}/{ms}"}}'
+                )
+                out.append((arrived, "cv-detections", payload.encode()))
+
+    def _arriving(
+        self,
+        epoch: np.ndarray,
+        values: list[Any],
+        sure: list[float],
+        rng: np.random.Generator,
+        begin: float,
+        end: float,
+    ) -> Iterator[tuple[float, Any, float, int]]:
+        """(epoch s, value, confidence, arrival in epoch ms) of what happens within the simulation."""
+        sent = self._since(epoch)
+        arrives = self._network.delay(sent, None) + latencies(len(sent), rng)
+        for i in np.flatnonzero((sent >= 0) & (sent < self._horizon)).tolist():
+            yield float(epoch[i]), values[i], sure[i], self._ms(arrives[i])
+
+    def _lanes(
+        self,
+        name: str,
+        people: StoreDay,
+        spans: list[tuple[float, float]],
+        begin: float,
+        end: float,
+        out: list[Message],
+    ) -> None:
+        """Every change, all lanes' states at the simulation's start, and each half hour of trading once more."""
+        alone = set(self._floor.self_checkouts)
+        lanes = [*self._floor.staffed, *self._floor.self_checkouts]
+        told = [(when, lane, status) for when, lane, status in people.lane_changes]
+        repeats = [self._start] if begin == 0.0 else []
+        repeats += [when for opens, closes in spans for when in np.arange(opens + 1800, closes, 1800).tolist()]
+        for when in repeats:
+            state = dict.fromkeys(lanes, "closed")
+            state |= {lane: status for at, lane, status in people.lane_changes if at <= when}
+            told += [(when, lane, status) for lane, status in state.items()]
+        rng = chance(self._seed, self.store["store_id"], name, "lanes")
+        seen: set[tuple[str, int]] = set()
+        for when, lane, status in sorted(told):
+            if not 0 <= self._since(when) < self._horizon or (lane, round(when * 1000)) in seen:
+                continue
+            ms = round(when * 1000)
+            seen.add((lane, ms))
+            event = {"event_id": f"{lane}-{self._seed}-{ms}", "event_time": to_rfc3339(ms)}
+            event |= {"store_id": self.store["store_id"], "schema_version": 1, "lane_id": lane}
+            event |= {"lane_kind": "self_checkout" if lane in alone else "staffed", "status": status}
+            event["terminals"] = 0 if status == "closed" else 5 if lane in alone else 1
+            out.append((self._arrival(self._since(when), rng), "lane-status", dumps(event)))
+
+    def _tills(
+        self,
+        day: date,
+        people: StoreDay,
+        spans: list[tuple[float, float]],
+        begin: float,
+        end: float,
+        out: list[Message],
+    ) -> None:
+        if not spans:
+            return
+        store_id = self.store["store_id"]
+        rng = chance(self._seed, store_id, day.isoformat(), "tills")
+        alone = set(self._floor.self_checkouts)
+        for when, event in receipts(self.store, day, people, spans[-1][1], rng, self._seed, alone):
+            luck, extra = rng.random(), rng.random()
+            since = self._since(when)
+            arrived = self._arrival(since, rng)
+            if 0 <= since < self._horizon:
+                event["event_time"] = to_rfc3339(round(when * 1000))
+                payload = dumps(event)
+                out.append((arrived, "pos-transactions", payload))
+                if luck < 0.003:
+                    out.append((arrived + round(2000 + 20000 * extra), "pos-transactions", payload))
+
+    def _arrival(self, since: float, rng: np.random.Generator) -> int:
+        return self._ms(float(self._network.delay(np.array([since]), None)[0] + latencies(1, rng)[0]))
+
+    # ---- what breaks the contract
+
+    def _bad_inputs(self, name: str, begin: float, end: float, out: list[Message]) -> None:
+        for fault in self._of("bad-input"):
+            if begin <= fault.start < end:
+                device = self._silent_one(fault.asset_id)
+                rng = chance(self._seed, device.device_id, name, fault.what or "")
+                arrived = self._ms(fault.start) + 400
+                out.append((arrived, "sensor-readings", _bad(device, fault.what, self._ms(fault.start), rng)))
+                when = to_rfc3339(arrived)
+                self.labels.append(
+                    Label("bad-input", fault.store_id, fault.asset_id, fault.covers, when, when, when, 1.0, (), fault.what)
+                )
+
+    # ---- labels
+
+    def _back_in_range(self, case: _Case, when: np.ndarray, trace: Trace) -> None:
+        """Note when a repaired case is within its thermostat's band again."""
+        settled = (trace.temperature <= case.model.setpoint + case.model.band + 0.2) & ~trace.defrost
+        for fault in case.faults:
+            if id(fault) not in self._recovered:
+                after = np.flatnonzero(settled & (when >= fault.end))
+                if len(after):
+                    self._recovered[id(fault)] = float(when[after[0]])
+
+    def _watch_recoveries(self, people: StoreDay, begin: float, end: float) -> None:
+        for fault in self._of("queue-surge"):
+            after = [self._since(at) for at, load in people.load if load <= 2.0 and self._since(at) >= fault.end]
+            if after and fault.end < end:
+                self._recovered.setdefault(id(fault), after[0])
+
+    def _finish(self) -> None:
+        for fault in self._faults:
+            if fault.fault == "bad-input":
+                continue
+            own = fault.fault in (*_OF_CASES, "queue-surge")
+            back = self._recovered.get(id(fault), self._horizon) if own else fault.end
+            recovered = min(back, self._horizon) + _SLACK_S
+            start_ms = self._ms(fault.start)
+            expect: tuple[str, ...] = ()
+            if fault.fault in _OF_CASES:
+                expect = self._expect_warm(fault, start_ms, self._ms(recovered))
+            elif fault.fault in _SILENCES:
+                start_ms, back_ms, expect = self._expect_silence(fault)
+                recovered = max(recovered, (back_ms / 1000 - self._start) + _SLACK_S)
+            self.labels.append(
+                Label(
+                    fault.fault,
+                    fault.store_id,
+                    fault.asset_id,
+                    fault.covers,
+                    to_rfc3339(start_ms),
+                    to_rfc3339(self._ms(fault.end)),
+                    to_rfc3339(self._ms(recovered)),
+                    fault.magnitude,
+                    expect,
+                )
+            )
+
+    def _expect_warm(self, fault: Fault, start_ms: int, until_ms: int) -> tuple[str, ...]:
+        asset_class = next(a["asset_class"] for a in self.assets if a["asset_id"] == fault.asset_id)
+        limits, watch = TOO_WARM[asset_class], self._watches[fault.asset_id]
+        told = too_warm(watch.readings, watch.defrosts, limits, _MARGIN_C, _MARGIN_MS)
+        return (limits.rule,) if any(start_ms <= first <= until_ms for first, _ in told) else ()
+
+    def _expect_silence(self, fault: Fault) -> tuple[int, int, tuple[str, ...]]:
+        """(last report before it, first arrival after it, both epoch ms; rules to expect)."""
+        start_ms, end_ms = self._ms(fault.start), self._ms(fault.end)
+        first, back, expect = start_ms, end_ms, False
+        for asset_id in fault.covers:
+            for device in self._devices[asset_id]:
+                heard = self._watches[asset_id].heard.get(device.device_id, [])
+                if fault.fault == "silent-sensor" and device is not self._silent_one(asset_id):
+                    continue
+                arrivals = [arrived for _, arrived in heard]
+                gap = longest_gap(arrivals, start_ms, end_ms)
+                if gap >= silent_after(device.spec["interval_s"]):
+                    first = min([first, *[max(sent for sent, _ in before)]] if (before := _before(heard, start_ms)) else [first])
+                    back = max(back, min((at for at in arrivals if at >= end_ms), default=end_ms))
+                watched = device.asset["asset_class"] in TOO_WARM and device.spec["metric"] == "temperature"
+                expect |= watched and gap >= silent_after(device.spec["interval_s"]) + 30_000
+        return first, back, (SILENT,) if expect else ()
+
+
+_SILENCES = ("silent-sensor", "network-outage")
+
+
+def _before(heard: list[tuple[int, int]], at_ms: int) -> list[tuple[int, int]]:
+    return [pair for pair in heard if pair[0] < at_ms]
+
+
+def _on_sale(reference: Reference, store: Event) -> list[Event]:
+    """Active products as this store sells them: its own version goes before the chain's."""
+    found = {p["product_id"]: p for (owner, _), p in sorted(reference.products.items()) if owner == "chain"}
+    found |= {p["product_id"]: p for (owner, _), p in reference.products.items() if owner == store["store_id"]}
+    return [p for _, p in sorted(found.items()) if p["status"] == "active"]
+
+
+def _inputs(
+    case: _Case, when: np.ndarray, ambient: np.ndarray, opened: list[tuple[float, float]], begin: float
+) -> Inputs:
+    """A step's inputs of one case: its faults, and how much of each step its door stood open."""
+    inputs = Inputs.quiet(len(when), 0.0)
+    inputs.ambient[:] = ambient
+    if case.asset["asset_class"] == "cooler" and not case.model.door:
+        inputs.ambient[:] += 0.8 * (ambient - 20.2)  # an open multideck feels the aisle's air more
+    for start, stop in opened:
+        at = int((start - begin) // STEP_S)
+        while start < stop and at < len(when):
+            edge = min(stop, begin + (at + 1) * STEP_S)
+            if at >= 0:
+                inputs.door[at] += (edge - start) / STEP_S
+            start, at = edge, at + 1
+    for fault in case.faults:
+        on = (when > fault.start) & (when <= fault.end)
+        hours = (when[on] - fault.start) / 3600
+        if fault.fault == "door-ajar":
+            inputs.door[on] += fault.magnitude
+        elif fault.fault == "compressor-failure":
+            inputs.capacity[on] *= 1 - fault.magnitude
+            inputs.motor[on] *= 1 - fault.magnitude
+        elif fault.fault == "slow-leak":
+            inputs.capacity[on] *= np.maximum(0, 1 - fault.magnitude * hours)
+        elif fault.fault == "iced-coil":
+            inputs.capacity[on] *= np.exp(-fault.magnitude * hours)
+        elif fault.fault == "defrost-heater-stuck":
+            inputs.stuck_heater[on] = fault.magnitude
+    np.minimum(inputs.door, 1.0, out=inputs.door)
+    return inputs
+
+
+def _changes(states: np.ndarray, when: np.ndarray) -> list[tuple[float, float]]:
+    """(seconds, state): the first one, and every change after it. `when` is the end of each step."""
+    at = np.concatenate([[0], np.flatnonzero(np.diff(states.astype(int))) + 1])
+    return [(float(when[i]) - STEP_S, float(states[i])) for i in at.tolist()]
+
+
+def _any_cooling(traces: dict[str, Trace], steps: int) -> np.ndarray:
+    running = np.zeros(steps, dtype=bool)
+    for trace in traces.values():
+        running |= trace.cooling
+    return running
+
+
+def _celsius(value: float, unit: str) -> float:
+    return (value - 32) / 1.8 if unit == "[degF]" else value
+
+
+def _utc_offset_h(store: Event, epoch_s: float) -> float:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    return datetime.fromtimestamp(epoch_s, ZoneInfo(store["time_zone"])).utcoffset().total_seconds() / 3600
+
+
+def _bad(device: Device, what: str | None, event_ms: int, rng: np.random.Generator) -> bytes:
+    """A message the gate must refuse."""
+    asset, spec = device.asset, device.spec
+    event: Event = {
+        "event_id": f"{spec['device_id']}-{device.seed}-{event_ms}-{what}",
+        "event_time": to_rfc3339(event_ms),
+        "store_id": asset["store_id"],
+        "schema_version": 1,
+        "kind": "reading",
+        "device_id": spec["device_id"],
+        "asset_id": asset["asset_id"],
+        "asset_class": asset["asset_class"],
+        "metric": spec["metric"],
+        "value": round(float(rng.normal(-19, 0.5)), 1),
+        "unit": spec["unit"],
+    }
+    if what == "wrong-unit":
+        event["unit"] = "bar"
+    elif what == "unknown-asset":
+        event["asset_id"] = f"{asset['asset_id'].partition('-')[0]}-freezer-99"
+    elif what == "unknown-store":
+        event["store_id"] = "store-x99"
+    elif what == "far-future":
+        event["event_time"] = to_rfc3339(event_ms + 26 * 3_600_000)
+    elif what == "missing-field":
+        del event["metric"]
+    elif what == "unknown-field":
+        event["battery"] = "low"
+    elif what == "too-large":
+        event["note"] = "x" * 300_000
+    payload = dumps(event)
+    if what == "broken-json":
+        return payload[: len(payload) // 2]
+    if what == "not-a-number":
+        return payload.replace(f'"value":{event["value"]}'.encode(), b'"value":NaN')
+    return payload
