@@ -30,6 +30,32 @@ class Account(NamedTuple):
     streams: tuple[int, ...]
 
 
+# ms, lines, position, stream, values, reported values or None, unit: of one column of one sensor
+_Readings = tuple[np.ndarray, np.ndarray, int, int, np.ndarray, np.ndarray | None, str]
+
+
+def _table(parts: list[_Readings]) -> pa.Table:
+    """Many parts as one table: arrays are joined once, since a chunk may hold thousands of sensors."""
+    sizes = [len(part[0]) for part in parts]
+    converted = np.repeat([part[5] is not None for part in parts], sizes)
+    reported = np.concatenate([part[4] if part[5] is None else part[5] for part in parts])
+    units, numbers = np.unique([part[6] for part in parts], return_inverse=True)
+    unit_of_row = pa.DictionaryArray.from_arrays(
+        pa.array(np.repeat(numbers, sizes), pa.int32(), mask=~converted), pa.array(units.tolist(), pa.string())
+    )
+    return pa.table(
+        {
+            "ms": pa.array(np.concatenate([part[0] for part in parts]), pa.int64()),
+            "line": pa.array(np.concatenate([part[1] for part in parts]), pa.int64()),
+            "position": pa.array(np.repeat([part[2] for part in parts], sizes), pa.int32()),
+            "stream": pa.array(np.repeat([part[3] for part in parts], sizes), pa.int32()),
+            "value": pa.array(np.concatenate([part[4] for part in parts]), pa.float64()),
+            "reported": pa.array(reported, pa.float64(), mask=~converted),
+            "unit": unit_of_row.cast(pa.string()),
+        }
+    )
+
+
 class Spool:
     """Readings: (ms, line, position, stream, value, reported, unit). Rejections: one per cell, or per row."""
 
@@ -47,7 +73,7 @@ class Spool:
             "CREATE TABLE rejects (line BIGINT, position INTEGER, name VARCHAR, value VARCHAR, code VARCHAR,"
             " reason VARCHAR, next_step VARCHAR, cells BIGINT)"
         )
-        self._readings: list[pa.Table] = []
+        self._readings: list[_Readings] = []
         self._rejects: list[tuple[Any, ...]] = []
 
     def close(self) -> None:
@@ -65,22 +91,8 @@ class Spool:
         unit: str,
     ) -> None:
         """Readings of one column. reported: as the device wrote them in `unit`, where they were converted."""
-        if not len(ms):
-            return
-        count = len(ms)
-        self._readings.append(
-            pa.table(
-                {
-                    "ms": pa.array(ms, pa.int64()),
-                    "line": pa.array(lines, pa.int64()),
-                    "position": pa.array(np.full(count, position), pa.int32()),
-                    "stream": pa.array(np.full(count, stream), pa.int32()),
-                    "value": pa.array(values, pa.float64()),
-                    "reported": pa.nulls(count, pa.float64()) if reported is None else pa.array(reported, pa.float64()),
-                    "unit": pa.nulls(count, pa.string()) if reported is None else pa.array([unit] * count, pa.string()),
-                }
-            )
-        )
+        if len(ms):
+            self._readings.append((ms, lines, position, stream, values, reported, unit))
 
     def reject(self, line: int, position: int, name: str | None, value: str, bad: Bad, cells: int) -> None:
         self._rejects.append((line, position, name, value, bad.code, bad.reason, bad.next_step, cells))
@@ -88,7 +100,7 @@ class Spool:
     def flush(self) -> None:
         """Put what was added into the file."""
         if self._readings:
-            self._db.from_arrow(pa.concat_tables(self._readings)).insert_into("readings")
+            self._db.from_arrow(_table(self._readings)).insert_into("readings")
             self._readings = []
         if self._rejects:
             names = ["line", "position", "name", "value", "code", "reason", "next_step", "cells"]

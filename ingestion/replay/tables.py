@@ -83,7 +83,7 @@ class CsvTable:
         self._raw = file.open("rb")
         self._text = io.TextIOWrapper(self._raw, encoding=encoding, errors="strict", newline=None)
         self._next_line = 1
-        self._header = ""
+        self._header: tuple[str, ...] = ()  # the header line, with and without its end
         self.names = self._read_header()
         self._width = len(self.names)
 
@@ -135,7 +135,8 @@ class CsvTable:
                 self.counts[kind] += 1
                 continue
             self.counts["header"] += 1
-            self._header = line
+            bare = line.rstrip("\n")
+            self._header = (bare, f"{bare}\n")
             fields = self._fields(line)
             if isinstance(fields, Broken):
                 raise MappingError(f"{self.file}:{self._next_line - 1}: the header cannot be read: {fields.reason}")
@@ -152,7 +153,7 @@ class CsvTable:
             return "blank"
         if self.style.comment and line.startswith(self.style.comment):
             return "comment"
-        if line == self._header or (self._header and line.rstrip("\n") == self._header.rstrip("\n")):
+        if line in self._header:
             return "repeated header"
         return None
 
