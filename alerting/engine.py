@@ -1,351 +1,577 @@
-"""Decides: a store's events in log order in, alert events out.
+"""The engine: one store's log in, alert events out.
 
-Pure: no clock, no I/O. Flink, a backtest and the tests call the same `advance`. The log is the only clock: before each
-event, every deadline that the event's arrival time has passed is settled. Limits run in the device's own event time,
-silence in arrival time. However the log is cut into batches, the alert events are the same, byte for byte.
+Pure: no clock, no I/O. The same log gives the same alert events, byte for byte, however it is cut into batches and
+wherever it is restarted, because everything is decided event by event, in log order:
 
-State of a store is JSON: {"v": 1, "clock": …, "heard": …, "defrost": …, "open": …}. It is bounded by the store's
-devices: a device has one entry in `heard`, and one in `open` for each rule while something is wrong.
+- Before an event, every silence that its arrival time has passed is settled. Silence runs in arrival time.
+- `for`, `keep_firing_for` and masks run in the device's own event time, so a device with a wrong clock disturbs nobody.
+- A reading that comes late takes its place by event time among the device's newest `KEPT` readings; an older one
+  decides nothing. A reading that is there already is a duplicate and is ignored.
 """
 
 from __future__ import annotations
 
-import hashlib
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import msgspec
+from alerting import life
+from alerting.events import Event, Expected, Logged
+from alerting.instants import to_ms
+from alerting.rules import RANK, STATE_METRICS, Rule, RuleSet
+from alerting.state import Device, Open, Spot, Store, Track
 
-from alerting.rules import RANK, Rule, RuleSet
-from schemas.instants import to_ms, to_rfc3339
+KEPT = 16
+"""Readings a device is remembered by: how far out of order they may come, and how old a duplicate may be."""
+HOLE_MS = 120_000
+"""A log without any record for longer was not written: the ticker stood still. Nobody watched, so that time counts as
+silence for no device. Tickers write every few seconds."""
+AHEAD_MS = 120_000
+"""A device whose event time lies further after its arrival has a clock that is ahead."""
+_NEVER = 2**62
 
-VERSION = 1
 
-State = dict[str, Any]
-AlertEvent = dict[str, Any]
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The rule itself (first), or one escalation. limit: as compared, see `_Threshold.sign`."""
+
+    severity: str
+    limit: float
+    for_ms: int
+    masked: bool
 
 
-class Expected(msgspec.Struct):
-    """A device of a roster. interval_s: seconds between two of its reports."""
+@dataclass(frozen=True, slots=True)
+class _Threshold:
+    """A rule about a limit, ready to be compared: values are multiplied by sign, then `more` is always worse.
 
+    hole_ms: a time without readings that ends a span: two readings hours apart prove nothing about the hours between.
+    """
+
+    rule: Rule
+    version: str
+    sign: float
+    levels: tuple[_Level, ...]
+    clear: float
+    hole_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What concerns one device. calm_from..calm_to: values that breach nothing."""
+
+    thresholds: tuple[_Threshold, ...]
+    absences: tuple[tuple[Rule, str], ...]
+    calm_from: float
+    calm_to: float
+    is_state: bool
+
+
+class _Case(NamedTuple):
+    """The device in question, its store, and where its alert events go."""
+
+    state: Store
     device_id: str
-    asset_id: str
-    asset_class: str
-    metric: str
-    interval_s: int
-
-
-class Event(msgspec.Struct):
-    """What the engine needs of a `sensor-readings` event; other fields are skipped when decoding."""
-
-    event_id: str
-    event_time: str
-    store_id: str
-    kind: str
-    device_id: str | None = None
-    asset_id: str | None = None
-    asset_class: str | None = None
-    metric: str | None = None
-    value: float | None = None
-    unit: str | None = None
-    roster: list[Expected] | None = None
-
-
-decode = msgspec.json.Decoder(Event).decode
-"""Event of JSON bytes or text. Raises msgspec.DecodeError (ValidationError for a breach of the types)."""
+    device: Device
+    told: list[dict[str, Any]]
 
 
 class Engine:
-    """A rule set made ready. Holds no state of its own; use one for any number of stores."""
+    """Decides by one set of rules. Holds nothing about any store: that is the state."""
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
-        self._topic = rules.topic
-        self._limits: dict[tuple[str, str], list[Rule]] = {}
-        self._silences: dict[tuple[str, str], list[Rule]] = {}
-        for rule in rules.rules:
-            for asset_class in rule.select.asset_class:
-                known = self._limits if rule.is_limit else self._silences
-                known.setdefault((asset_class, rule.select.metric), []).append(rule)
-        self._levels = {rule.alert: rule.levels for rule in rules.rules if rule.is_limit}
-        self._rules = {rule.alert: rule for rule in rules.rules}
+        self.version = rules.version
         self._versions = {rule.alert: rule.version for rule in rules.rules}
+        self._kinds: dict[tuple[str, str, str, str], _Plan] = {}
+        self._plans: dict[str, _Plan] = {}
 
-    def new_state(self, store_id: str) -> State:
-        return {"v": VERSION, "store": store_id, "clock": 0, "due": None, "heard": {}, "defrost": {}, "open": {}}
+    def start(self, store_id: str) -> Store:
+        """The state of a store of which nothing is known."""
+        return Store(store_id, rules=self.version)
 
     def advance(
-        self, state: State | None, events: Iterable[tuple[int, Event]]
-    ) -> tuple[State | None, list[AlertEvent]]:
-        """Decide on one store's next events.
+        self, state: Store, events: Iterable[Logged], notes: Counter[str] | None = None
+    ) -> tuple[Store, list[dict[str, Any]]]:
+        """Take the next events of a store's log.
 
-        state: what the last call returned, None at first; it is changed in place. events: (arrival in epoch ms, event)
-        in log order. Returns the state and the alert events that became due, in order.
+        state: is used up; go on with the one returned.
+        notes: what decided nothing is counted here: `duplicate`, `too_late`, `unusable`, `other_store`.
+
+        Returns the new state and the alert events, as the contract `alert` has them, in the order they fell due.
         """
-        out: list[AlertEvent] = []
+        told: list[dict[str, Any]] = []
+        notes = Counter() if notes is None else notes
+        if state.rules != self.version:
+            self._adopt_rules(state, told)
+        devices, plans, store_id, clock = state.devices, self._plans, state.store_id, state.clock
         for arrived, event in events:
-            if state is None:
-                state = self.new_state(event.store_id)
-            now = state["clock"] = max(state["clock"], arrived)
-            if state["due"] is not None and state["due"] <= now:
-                self._settle(state, now, out)
+            if event.store_id != store_id:
+                notes["other_store"] += 1
+                continue
+            if arrived > clock:
+                if arrived - clock > HOLE_MS and clock:
+                    self._skip(state, arrived - clock)
+                clock = state.clock = arrived
+                if arrived >= state.due:
+                    self._settle(state, told)
             if event.kind == "tick":
                 if event.roster is not None:
-                    self._expect(state, event.roster, now, out)
-            elif event.device_id is not None:
-                self._hear(state, event, now, out)
-        return state, out
-
-    # ---- silence: arrival time
-
-    def _expect(self, state: State, roster: list[Expected], now: int, out: list[AlertEvent]) -> None:
-        """Take over the store's devices; a retired one leaves the state, and what was open about it is closed."""
-        names = {device.device_id for device in roster}
-        for key, open_alert in list(state["open"].items()):
-            if open_alert["device"] in names:
+                    self._take_roster(state, event.event_id, event.roster, told)
                 continue
-            del state["open"][key]
-            if open_alert["level"] >= 0:
-                rule = self._rules[key.partition("|")[0]]
-                told = self._tell(state, rule, open_alert, "closed", "resolved", now, now, ends=now)
-                out.append(told | {"reason": f"{open_alert['device']} is no longer among the store's devices"})
-        for device_id in [name for name in state["heard"] if name not in names]:
-            gone = state["heard"].pop(device_id)
-            if not any(h["asset"] == gone["asset"] for h in state["heard"].values()):
-                state["defrost"].pop(gone["asset"], None)
-        for device in roster:
-            known = state["heard"].get(device.device_id)
-            told = {"asset": device.asset_id, "class": device.asset_class, "metric": device.metric}
-            told["interval"] = device.interval_s * 1000
-            if known is None:
-                told |= {"at": now, "time": None, "id": f"roster-{device.device_id}-{now}"}
-                state["heard"][device.device_id] = told
+            device = devices.get(event.device_id)
+            if device is None:
+                if not event.device_id or not event.asset_id or not event.metric:
+                    notes["unusable"] += 1
+                    continue
+                device = devices[event.device_id] = Device(event.asset_id, event.asset_class, event.metric)
+            if event.kind != "reading" or event.value is None:
+                # The sensor speaks, but wrongly: not silent, and nothing to judge.
+                if event.kind != "bad-reading":
+                    notes["unusable"] += 1
+                self._hear(state, event, device, told)
+                continue
+            try:
+                at = to_ms(event.event_time)
+            except ValueError:
+                notes["unusable"] += 1
+                self._hear(state, event, device, told)
+                continue
+            plan = plans.get(event.device_id) or self._plan(state, event.device_id, device)
+            value = event.value
+            calm = plan.calm_from <= value <= plan.calm_to
+            spot = (at, value, "" if calm else event.event_id)
+            recent = device.recent
+            if not recent or at > recent[-1][0]:
+                recent.append(spot)
+                if len(recent) > KEPT:
+                    del recent[0]
+                in_order = True
             else:
-                known |= told
-        self._plan(state)
+                kept = self._take_late(state, device, spot)
+                if kept is not None:
+                    notes[kept] += 1
+                    continue
+                in_order = False
+            device.heard, device.heard_id = clock, event.event_id
+            if device.silent:
+                self._end_silence(_Case(state, event.device_id, device, told))
+            if plan.is_state:
+                _follow_state(device, in_order)
+            elif not calm or device.tracks:
+                case = _Case(state, event.device_id, device, told)
+                for threshold in plan.thresholds:
+                    self._judge(case, threshold, in_order)
+        return state, told
 
-    def _patience(self, rule: Rule, heard: dict[str, Any]) -> int:
-        return max(rule.absent_for or 0, rule.missed_reports * heard["interval"])
+    # ---- limits
 
-    def _plan(self, state: State) -> None:
-        """Find the next deadline of silence."""
-        dues = [
-            heard["at"] + self._patience(rule, heard)
-            for device_id, heard in state["heard"].items()
-            for rule in self._silences.get((heard["class"], heard["metric"]), ())
-            if f"{rule.alert}|{device_id}" not in state["open"]
-        ]
-        state["due"] = min(dues, default=None)
-
-    def _settle(self, state: State, now: int, out: list[AlertEvent]) -> None:
-        """Raise every silence whose deadline has passed, oldest first."""
-        late = []
-        for device_id, heard in state["heard"].items():
-            for rule in self._silences.get((heard["class"], heard["metric"]), ()):
-                due = heard["at"] + self._patience(rule, heard)
-                if due <= now and f"{rule.alert}|{device_id}" not in state["open"]:
-                    late.append((due, device_id, rule, heard))
-        for due, device_id, rule, heard in sorted(late, key=lambda one: (one[0], one[1], one[2].alert)):
-            starts = heard["at"]
-            open_alert = {
-                "device": device_id,
-                "asset": heard["asset"],
-                "class": heard["class"],
-                "metric": heard["metric"],
-                "starts": starts,
-                "first": heard["id"],
-                "id": _alert_id(rule, heard["asset"], heard["id"]),
-                "seq": 0,
-                "level": 0,
-            }
-            state["open"][f"{rule.alert}|{device_id}"] = open_alert
-            out.append(self._tell(state, rule, open_alert, "raised", "firing", due, due))
-        self._plan(state)
-
-    # ---- readings: event time
-
-    def _hear(self, state: State, event: Event, now: int, out: list[AlertEvent]) -> None:
-        heard = state["heard"].get(event.device_id)
-        if heard is None:  # no roster has named it yet, so its interval is unknown
-            heard = state["heard"][event.device_id] = {
-                "at": now,
-                "time": None,
-                "id": event.event_id,
-                "asset": event.asset_id,
-                "class": event.asset_class,
-                "metric": event.metric,
-                "interval": 0,
-            }
-            self._plan(state)
-        for rule in self._silences.get((heard["class"], heard["metric"]), ()):
-            open_alert = state["open"].pop(f"{rule.alert}|{event.device_id}", None)
-            if open_alert:
-                out.append(self._tell(state, rule, open_alert, "resolved", "resolved", now, now, ends=now))
-                due = now + self._patience(rule, heard)
-                state["due"] = due if state["due"] is None else min(state["due"], due)
-        heard["at"] = now
-        if event.kind != "reading" or event.value is None:
-            heard["id"] = event.event_id
-            return
-        time = to_ms(event.event_time)
-        if heard["time"] is not None and time <= heard["time"]:
-            return  # older than what was decided on, or a copy of it
-        heard["time"], heard["id"] = time, event.event_id
-        if event.metric == "defrost":
-            self._defrost(state, event.asset_id, event.value >= 0.5, time)
-        for rule in self._limits.get((event.asset_class, event.metric), ()):
-            self._judge(state, rule, event, time, now, out)
-
-    def _defrost(self, state: State, asset_id: str, on: bool, time: int) -> None:
-        """Remember an asset's last defrost: [begun, ended], ended null while it lasts."""
-        last = state["defrost"].get(asset_id)
-        if on and (last is None or last[1] is not None):
-            state["defrost"][asset_id] = [time, None]
-        elif not on and last is not None and last[1] is None:
-            last[1] = time
-
-    def _masked(self, state: State, rule: Rule, asset_id: str, time: int) -> bool:
-        """Whether warnings of the rule wait, for a defrost now or not long ago."""
-        if rule.mask is None or (last := state["defrost"].get(asset_id)) is None:
-            return False
-        begun, ended = last
-        mask = rule.mask.defrost
-        if (time if ended is None else ended) - begun > mask.at_most:
-            return False
-        return ended is None or time < ended + mask.until_after
-
-    def _judge(self, state: State, rule: Rule, event: Event, time: int, now: int, out: list[AlertEvent]) -> None:
-        """Hold one reading, newer than all before it, against one limit."""
-        key = f"{rule.alert}|{event.device_id}"
-        track = state["open"].get(key)
-        levels = self._levels[rule.alert]
-        value, sign = event.value, 1 if rule.above else -1
+    def _judge(self, case: _Case, threshold: _Threshold, in_order: bool) -> None:
+        """Hold the device's readings against one rule, after one was added to them."""
+        device, name = case.device, threshold.rule.alert
+        track = device.tracks.get(name)
         if track is None:
-            if (value - levels[0].limit) * sign <= 0:
-                return
-            track = state["open"][key] = {
-                "device": event.device_id,
-                "asset": event.asset_id,
-                "class": event.asset_class,
-                "metric": event.metric,
-                "unit": event.unit,
-                "since": [None] * len(levels),
-                "level": -1,
-                "seq": 0,
-            }
-        point = {"id": event.event_id, "time": time, "value": value}
-        track["last"] = point
-        if track["level"] < 0 and (value - levels[0].limit) * sign <= 0:
-            del state["open"][key]  # over before it was told
-            return
-        for number, level in enumerate(levels):
-            if (value - level.limit) * sign <= 0:
-                track["since"][number] = None
-            elif track["since"][number] is None:
-                track["since"][number] = time
-        if "first" not in track:
-            track |= {"first": point, "starts": time, "worst": point}
-            track["id"] = _alert_id(rule, event.asset_id, event.event_id)
-        if (value - track["worst"]["value"]) * sign > 0:
-            track["worst"] = point
-        self._raise(state, rule, track, time, now, out)
-        if track["level"] >= 0:
-            self._clear(state, rule, key, track, time, now, out)
-
-    def _raise(self, state: State, rule: Rule, track: dict, time: int, now: int, out: list[AlertEvent]) -> None:
-        """Raise or escalate to the worst level whose delay has passed."""
-        levels = self._levels[rule.alert]
-        masked = self._masked(state, rule, track["asset"], time)
-        for number in range(len(levels) - 1, track["level"], -1):
-            level, since = levels[number], track["since"][number]
-            if since is None or time - since < level.for_ms:
-                continue
-            if masked and RANK[level.severity] < RANK["critical"]:
-                continue
-            step = "raised" if track["level"] < 0 else "escalated"
-            track["level"] = number
-            out.append(self._tell(state, rule, track, step, "firing", time, now))
-            return
-
-    def _clear(
-        self, state: State, rule: Rule, key: str, track: dict, time: int, now: int, out: list[AlertEvent]
-    ) -> None:
-        """Resolve once the value has been past the clearing limit for long enough."""
-        cleared = track["last"]["value"] < rule.clear if rule.above else track["last"]["value"] > rule.clear
-        if not cleared:
-            track.pop("clear", None)
-            return
-        ends = track.setdefault("clear", time)
-        if time - ends >= rule.keep_firing_for:
-            del state["open"][key]
-            out.append(self._tell(state, rule, track, "resolved", "resolved", time, now, ends=ends))
-
-    # ---- telling
-
-    def _tell(
-        self,
-        state: State,
-        rule: Rule,
-        track: dict,
-        step: str,
-        status: str,
-        time: int,
-        now: int,
-        ends: int | None = None,
-    ) -> AlertEvent:
-        """One alert event, as the contract `alert` has it. time: event time; now: arrival time it became due."""
-        track["seq"] += 1
-        if rule.is_limit:
-            level = self._levels[rule.alert][track["level"]]
-            severity = level.severity
-            limit = {"value": level.limit, "unit": track["unit"], "kind": "above" if rule.above else "below"}
-            evidence = {name: _point(track[name]) for name in ("first", "worst", "last")}
+            track = Track([None] * len(threshold.levels))
+        recent = device.recent
+        hole_ms = max(threshold.hole_ms, 3000 * device.interval_s)
+        if in_order:
+            _extend(track, threshold, recent, hole_ms)
         else:
-            severity = rule.severity
-            heard = state["heard"].get(track["device"])
-            seconds = (self._patience(rule, heard) if heard else rule.absent_for or 0) / 1000
-            limit = {"value": seconds, "unit": "s", "kind": "absent_for"}
-            evidence = {"last": {"event_id": track["first"], "event_time": to_rfc3339(track["starts"])}}
-        event = {
-            "event_id": f"{track['id']}-{track['seq']}",
-            "event_time": to_rfc3339(time),
-            "store_id": state["store"],
-            "schema_version": 1,
-            "alert_id": track["id"],
-            "sequence": track["seq"],
-            "rule": rule.alert,
-            "rule_version": self._versions[rule.alert],
-            "event": step,
-            "status": status,
-            "severity": severity,
-            "topic": self._topic,
-            "asset_id": track["asset"],
-            "asset_class": track["class"],
-            "device_id": track["device"],
-            "metric": track["metric"],
-            "starts_at": to_rfc3339(track["starts"]),
-        }
-        if ends is not None:
-            event["ends_at"] = to_rfc3339(ends)
-        event |= {"decided_at": to_rfc3339(now), "limit": limit, "evidence": evidence}
-        event["labels"] = {"alertname": rule.alert, "severity": severity, "store_id": state["store"]} | rule.labels
-        event["annotations"] = self._texts(rule, event)
-        return event
+            _rebuild(track, threshold, recent, hole_ms)
+        now = recent[-1][0]
+        level = self._level_due(case, threshold, track, now)
+        alert = track.open
+        if alert is None:
+            if level is not None:
+                self._raise(case, threshold, track, level)
+        else:
+            if level is not None and RANK[level.severity] > RANK[alert.severity]:
+                alert.severity, alert.limit = level.severity, level.limit * threshold.sign
+                self._tell("escalated", case, threshold, alert)
+            if alert.cleared_at is not None and now - alert.cleared_at >= threshold.rule.keep_ms:
+                self._tell("resolved", case, threshold, alert, ends_at=alert.cleared_at)
+                track.open = None
+        if track.open is None and track.since[0] is None:
+            device.tracks.pop(name, None)
+        else:
+            device.tracks[name] = track
 
-    def _texts(self, rule: Rule, event: AlertEvent) -> dict[str, str]:
-        said = {
-            name: event[name] for name in ("store_id", "asset_id", "asset_class", "device_id", "metric", "starts_at")
-        }
-        said |= {"limit": f"{event['limit']['value']:g}", "unit": event["limit"]["unit"]}
-        for name, point in (("value", "last"), ("worst", "worst")):
-            value = event["evidence"].get(point, {}).get("value")
-            said[name] = "" if value is None else f"{value:g}"
-        return {name: text.format_map(said) for name, text in rule.annotations.items()}
+    def _level_due(self, case: _Case, threshold: _Threshold, track: Track, at: int) -> _Level | None:
+        """The worst level that has lasted long enough at this event time and is not masked."""
+        worst: _Level | None = None
+        for level, since in zip(threshold.levels, track.since, strict=True):
+            if since is None or at - since[0] < level.for_ms:
+                continue
+            if worst is not None and RANK[level.severity] <= RANK[worst.severity]:
+                continue
+            if level.masked and _is_masked(case, threshold.rule, at):
+                continue
+            worst = level
+        return worst
+
+    def _raise(self, case: _Case, threshold: _Threshold, track: Track, level: _Level) -> None:
+        first = track.since[0]
+        assert first is not None
+        breach = first[2] or f"{case.device_id} at {first[0]}"
+        alert_id = life.alert_id(threshold.rule.alert, case.device.asset_id, breach)
+        limit = level.limit * threshold.sign
+        track.open = Open(alert_id, 0, level.severity, first[0], limit, first, track.worst)
+        self._tell("raised", case, threshold, track.open)
+
+    def _tell(self, event: str, case: _Case, threshold: _Threshold, alert: Open, ends_at: int | None = None) -> None:
+        last = case.device.recent[-1]
+        told = life.step(
+            event,
+            alert,
+            name=threshold.rule.alert,
+            rule=threshold.rule,
+            rule_version=threshold.version,
+            topic=self.rules.topic,
+            store_id=case.state.store_id,
+            device_id=case.device_id,
+            device=case.device,
+            happened_at=last[0],
+            decided_at=case.state.clock,
+            kind="above" if threshold.sign > 0 else "below",
+            unit=threshold.rule.unit,
+            last=last,
+            ends_at=ends_at,
+        )
+        case.told.append(told)
+
+    # ---- out of order
+
+    def _take_late(self, state: Store, device: Device, spot: Spot) -> str | None:
+        """Put a reading that is not the newest where it belongs. Returns why it was not taken, None when it was."""
+        recent = device.recent
+        at = spot[0]
+        place = bisect_left(recent, at, key=_at)
+        if place < len(recent) and recent[place][0] == at:
+            return "duplicate"
+        now = state.clock + AHEAD_MS
+        if recent[-1][0] > now >= at >= state.clock - AHEAD_MS:
+            # Its clock was ahead and has been set right: what it said from the future is forgotten, or nothing that
+            # it says now would count until the future has come.
+            device.recent = [*(old for old in recent if old[0] <= now and old[0] < at), spot]
+            for track in device.tracks.values():
+                track.since = [None if since is None or since[0] > now else since for since in track.since]
+                if track.open is not None and track.open.cleared_at is not None and track.open.cleared_at > now:
+                    track.open.cleared_at = None
+            return None
+        if place == 0 and len(recent) >= KEPT:
+            return "too_late"
+        recent.insert(place, spot)
+        if len(recent) > KEPT:
+            del recent[0]
+        return None
+
+    # ---- silence
+
+    def _hear(self, state: Store, event: Event, device: Device, told: list[dict[str, Any]]) -> None:
+        device.heard, device.heard_id = state.clock, event.event_id
+        if device.silent:
+            self._end_silence(_Case(state, event.device_id, device, told))
+
+    def _settle(self, state: Store, told: list[dict[str, Any]]) -> None:
+        """Tell every silence that is due at the clock, oldest first, and note when to look again."""
+        next_due, due = _NEVER, []
+        for device_id, device in state.devices.items():
+            if not device.interval_s:
+                continue
+            plan = self._plans.get(device_id) or self._plan(state, device_id, device)
+            for rule, version in plan.absences:
+                if rule.alert in device.silent:
+                    continue
+                when = device.heard + rule.absent_for.after_ms(device.interval_s)
+                if when <= state.clock:
+                    due.append((when, device_id, rule, version))
+                else:
+                    next_due = min(next_due, when)
+        for when, device_id, rule, version in sorted(due, key=lambda item: (item[0], item[1], item[2].alert)):
+            case = _Case(state, device_id, state.devices[device_id], told)
+            device = case.device
+            # What breaches is the first report that was missed. It has no id; the one before it has.
+            missed_at = device.heard + device.interval_s * 1000
+            breach = f"{device_id} after {device.heard_id or device.heard}"
+            alert_id = life.alert_id(rule.alert, device.asset_id, breach)
+            limit = (when - device.heard) / 1000
+            device.silent[rule.alert] = Open(alert_id, 0, rule.severity, missed_at, limit, None, None)
+            self._tell_silence("raised", case, rule, version, when)
+        state.due = next_due
+
+    def _end_silence(self, case: _Case) -> None:
+        """The device has been heard again."""
+        device = case.device
+        rules = {rule.alert: rule for rule in self.rules.rules}
+        for name in sorted(device.silent):
+            rule = rules[name]
+            self._tell_silence("resolved", case, rule, self._versions[name], case.state.clock, case.state.clock)
+            del device.silent[name]
+            case.state.due = min(case.state.due, device.heard + rule.absent_for.after_ms(device.interval_s))
+
+    def _tell_silence(
+        self, event: str, case: _Case, rule: Rule, version: str, when: int, ends_at: int | None = None
+    ) -> None:
+        told = life.step(
+            event,
+            case.device.silent[rule.alert],
+            name=rule.alert,
+            rule=rule,
+            rule_version=version,
+            topic=self.rules.topic,
+            store_id=case.state.store_id,
+            device_id=case.device_id,
+            device=case.device,
+            happened_at=when,
+            decided_at=when,
+            kind="absent_for",
+            unit="s",
+            last=case.device.recent[-1] if case.device.recent else None,
+            ends_at=ends_at,
+        )
+        case.told.append(told)
+
+    def _skip(self, state: Store, hole_ms: int) -> None:
+        """Nobody watched for so long: every device's silence begins so much later."""
+        for device in state.devices.values():
+            device.heard += hole_ms
+        state.due += hole_ms
+
+    # ---- devices and rules that come and go
+
+    def _take_roster(self, state: Store, tick_id: str, roster: list[Expected], told: list[dict[str, Any]]) -> None:
+        """The devices there are from now on. One that is new counts as heard now; one that is gone is forgotten."""
+        state.roster = True
+        wanted = {device.device_id: device for device in roster}
+        for device_id in sorted(state.devices.keys() - wanted.keys()):
+            self._close_all(_Case(state, device_id, state.devices[device_id], told), "the device has left the roster")
+            del state.devices[device_id]
+            self._plans.pop(device_id, None)
+        for device_id, expected in wanted.items():
+            device = state.devices.get(device_id)
+            if device is not None and (device.asset_id, device.asset_class, device.metric) != (
+                expected.asset_id,
+                expected.asset_class,
+                expected.metric,
+            ):
+                moved = f"the device has moved to {expected.asset_id}"
+                self._close_all(_Case(state, device_id, device, told), moved)
+                self._plans.pop(device_id, None)
+                device = None
+            if device is None:
+                device = state.devices[device_id] = Device(
+                    expected.asset_id, expected.asset_class, expected.metric, heard=state.clock
+                )
+            device.interval_s = expected.interval_s
+        state.due = 0
+        self._settle(state, told)
+
+    def _close_all(self, case: _Case, reason: str) -> None:
+        """End every open alert of a device that will not be judged any more."""
+        for name, track in sorted(case.device.tracks.items()):
+            if track.open is not None:
+                self._close(case, track.open, name, reason)
+        for name, alert in sorted(case.device.silent.items()):
+            self._close(case, alert, name, reason)
+
+    def _close(self, case: _Case, alert: Open, name: str, reason: str) -> None:
+        """Resolve an alert because of its rule or device, not of its readings. The rule may be gone."""
+        now = case.state.clock
+        told = life.step(
+            "resolved",
+            alert,
+            name=name,
+            rule=next((rule for rule in self.rules.rules if rule.alert == name), None),
+            rule_version=self._versions.get(name, "gone"),
+            topic=self.rules.topic,
+            store_id=case.state.store_id,
+            device_id=case.device_id,
+            device=case.device,
+            happened_at=now,
+            decided_at=now,
+            ends_at=now,
+            reason=reason,
+        )
+        case.told.append(told)
+
+    def _adopt_rules(self, state: Store, told: list[dict[str, Any]]) -> None:
+        """Go on with other rules: alerts whose rule is there stay open, the others end with that reason."""
+        for device_id, device in sorted(state.devices.items()):
+            case = _Case(state, device_id, device, told)
+            plan = self._plan(state, device_id, device)
+            thresholds = {item.rule.alert: item for item in plan.thresholds}
+            for name, track in sorted(device.tracks.items()):
+                threshold = thresholds.get(name)
+                if threshold is not None:
+                    track.since = [None] * len(threshold.levels)
+                    _rebuild(track, threshold, device.recent, max(threshold.hole_ms, 3000 * device.interval_s))
+                elif track.open is not None:
+                    self._close(case, track.open, name, f"rule {name} does not judge this device any more")
+                if threshold is None or (track.open is None and track.since[0] is None):
+                    del device.tracks[name]
+            for name in sorted(device.silent.keys() - {rule.alert for rule, _ in plan.absences}):
+                self._close(case, device.silent[name], name, f"rule {name} does not judge this device any more")
+                del device.silent[name]
+        state.rules = self.version
+        state.due = 0
+
+    # ---- what concerns a device
+
+    def _plan(self, state: Store, device_id: str, device: Device) -> _Plan:
+        kind = (state.store_id, device.asset_id, device.asset_class, device.metric)
+        plan = self._kinds.get(kind)
+        if plan is None:
+            plan = self._kinds[kind] = self._make_plan(*kind)
+        self._plans[device_id] = plan
+        return plan
+
+    def _make_plan(self, store: str, asset: str, asset_class: str, metric: str) -> _Plan:
+        mine = [rule for rule in self.rules.rules if rule.select.fits(store, asset, asset_class, metric)]
+        thresholds = tuple(_threshold(rule, self._versions[rule.alert]) for rule in mine if rule.limit is not None)
+        absences = tuple((rule, self._versions[rule.alert]) for rule in mine if rule.absent_for is not None)
+        above = [item.levels[0].limit for item in thresholds if item.sign > 0]
+        below = [-item.levels[0].limit for item in thresholds if item.sign < 0]
+        return _Plan(
+            thresholds,
+            absences,
+            max(below, default=float("-inf")),
+            min(above, default=float("inf")),
+            metric in STATE_METRICS,
+        )
 
 
-def _point(point: dict[str, Any]) -> dict[str, Any]:
-    return {"event_id": point["id"], "event_time": to_rfc3339(point["time"]), "value": point["value"]}
+def _is_masked(case: _Case, rule: Rule, at: int) -> bool:
+    """Whether a state of the same asset masks this event time."""
+    for mask in rule.mask:
+        for other in case.state.devices.values():
+            on, off = other.on_since, other.off_at
+            if other.asset_id != case.device.asset_id or other.metric != mask.state or on is None or at < on:
+                continue
+            if off is None:
+                if at - on <= mask.longest_ms:
+                    return True
+            elif off - on <= mask.longest_ms and at - off <= mask.after_ms:
+                return True
+    return False
 
 
-def _alert_id(rule: Rule, asset_id: str, first_event_id: str) -> str:
-    return hashlib.sha256(f"{rule.alert}|{asset_id}|{first_event_id}".encode()).hexdigest()[:24]
+def _threshold(rule: Rule, version: str) -> _Threshold:
+    sign = 1.0 if rule.above else -1.0
+    masked = bool(rule.mask)
+    levels = [_Level(rule.severity, rule.limit * sign, rule.for_ms, masked and rule.severity != "critical")]
+    for level in rule.escalate:
+        given = level.above if rule.above else level.below
+        limit = rule.limit if given is None else given
+        levels.append(_Level(level.severity, limit * sign, level.for_ms, masked and level.severity != "critical"))
+    return _Threshold(rule, version, sign, tuple(levels), rule.clear * sign, rule.for_ms)
+
+
+def _extend(track: Track, threshold: _Threshold, recent: list[Spot], hole_ms: int) -> None:
+    """Carry the spans on by the newest reading."""
+    newest = recent[-1]
+    value = newest[1] * threshold.sign
+    whole = len(recent) < 2 or newest[0] - recent[-2][0] <= hole_ms
+    since = track.since
+    for number, level in enumerate(threshold.levels):
+        if value <= level.limit:
+            since[number] = None
+        elif since[number] is None or not whole:
+            since[number] = newest
+    first = since[0]
+    if first is None:
+        track.worst = None
+    elif first is newest or track.worst is None or value > track.worst[1] * threshold.sign:
+        track.worst = newest
+    alert = track.open
+    if alert is None:
+        return
+    if value > threshold.levels[0].limit and (alert.worst is None or value > alert.worst[1] * threshold.sign):
+        alert.worst = newest
+    if value >= threshold.clear:
+        alert.cleared_at = None
+    elif alert.cleared_at is None:
+        alert.cleared_at = newest[0]
+
+
+def _rebuild(track: Track, threshold: _Threshold, recent: list[Spot], hole_ms: int) -> None:
+    """Make the spans anew from the remembered readings, since one has come out of order.
+
+    A span that began before the oldest remembered reading keeps its beginning, as long as nothing remembered ends it.
+    """
+    sign = threshold.sign
+    for number, level in enumerate(threshold.levels):
+        track.since[number] = _span(
+            recent, lambda value, limit=level.limit: value * sign > limit, track.since[number], hole_ms
+        )
+    first, worst = track.since[0], track.worst
+    if first is None:
+        track.worst = None
+    else:
+        inside = [spot for spot in recent if spot[0] >= first[0]]
+        if worst is not None and worst[0] >= first[0]:
+            inside.append(worst)
+        track.worst = max(inside, key=lambda spot: (spot[1] * sign, -spot[0]))
+    alert = track.open
+    if alert is not None:
+        if track.worst is not None and (alert.worst is None or track.worst[1] * sign > alert.worst[1] * sign):
+            alert.worst = track.worst
+        before = None if alert.cleared_at is None else (alert.cleared_at, 0.0, "")
+        # A gap in time does not undo a way back: only a reading does.
+        cleared = _span(recent, lambda value: value * sign < threshold.clear, before, _NEVER)
+        alert.cleared_at = None if cleared is None else cleared[0]
+
+
+def _span(recent: list[Spot], within, before: Spot | None, hole_ms: int) -> Spot | None:
+    """The first reading of the span that reaches to the newest one; None where the newest is not within.
+
+    before: what was held to be the first until now.
+    """
+    first: Spot | None = None
+    for spot in reversed(recent):
+        if not within(spot[1]) or (first is not None and first[0] - spot[0] > hole_ms):
+            return first
+        first = spot
+    if first is not None and before is not None and before[0] < first[0]:
+        return before
+    return first
+
+
+def _follow_state(device: Device, in_order: bool) -> None:
+    """Note the newest span in which a state was 1."""
+    recent = device.recent
+    if in_order:
+        at, value, _ = recent[-1]
+        if value > 0:
+            if device.on_since is None or device.off_at is not None:
+                device.on_since, device.off_at = at, None
+        elif device.on_since is not None and device.off_at is None:
+            device.off_at = at
+        return
+    oldest = recent[0][0]
+    if device.on_since is not None and device.on_since >= oldest:
+        device.on_since = device.off_at = None
+    elif device.off_at is not None and device.off_at >= oldest:
+        device.off_at = None
+    for at, value, _ in recent:
+        if value > 0:
+            if device.on_since is None or device.off_at is not None:
+                device.on_since, device.off_at = at, None
+        elif device.on_since is not None and device.off_at is None:
+            device.off_at = at
+
+
+def _at(spot: Spot) -> int:
+    return spot[0]
+
+
+def run(engine: Engine, log: Iterable[tuple[str, Logged]]) -> list[dict[str, Any]]:
+    """Decide over a whole log of (store_id, event), as a backtest or a test does."""
+    states: dict[str, Store] = {}
+    told = []
+    for store_id, logged in log:
+        state = states.get(store_id) or engine.start(store_id)
+        states[store_id], new = engine.advance(state, [logged])
+        told += new
+    return told
