@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from grocery import prerequisites
@@ -116,17 +116,24 @@ class Step:
     log: Path
     doing: str = "starting"
     error: str | None = None
+    started: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         self.log.write_text("")
         try:
             self.make(self)
+            self.say("done")
         except (SetupError, OSError) as error:
             self.error = str(error)
+            self.say("failed")
+
+    def say(self, doing: str) -> None:
+        self.doing = doing
+        print(f"  {time.monotonic() - self.started:4.0f} s  {self.name}: {doing}", flush=True)
 
     def command(self, doing: str, *command: str | Path, env: dict[str, str] | None = None) -> None:
         """Run one command, its output to the log. Raises SetupError with the log's end when it fails."""
-        self.doing = doing
+        self.say(doing)
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(map(str, command))}\n")
             log.flush()
@@ -149,15 +156,11 @@ def run_together(steps: list[Step]) -> list[Step]:
     threads = {step.name: threading.Thread(target=step.run, daemon=True) for step in steps}
     for thread in threads.values():
         thread.start()
-    started = said_at = time.monotonic()
-    said: dict[str, str] = {}
     while running := [step for step in steps if threads[step.name].is_alive()]:
-        due = time.monotonic() - said_at > REPORT_S
+        threads[running[0].name].join(REPORT_S)
         for step in running:
-            if due or said.get(step.name) != step.doing:
-                print(f"  {time.monotonic() - started:4.0f} s  {step.name}: {step.doing}", flush=True)
-                said[step.name], said_at = step.doing, time.monotonic()
-        threads[running[0].name].join(0.2)
+            if threads[step.name].is_alive():
+                step.say(step.doing)
     return [step for step in steps if step.error is not None]
 
 
@@ -179,7 +182,6 @@ def packages(step: Step) -> None:
     load = "import duckdb_extensions; duckdb_extensions.import_extension('delta')"
     step.command("DuckDB's delta extension", python, "-c", load)
     step.command("trying the command line", python, "-c", "import grocery.cli")
-    step.doing = "done"
 
 
 def jars(step: Step) -> None:
@@ -191,7 +193,6 @@ def jars(step: Step) -> None:
         step.command(f"jars for {profile}", "mvn", "-q", "-B", f"-P{profile}", *goal)
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
-    step.doing = "done"
 
 
 def uv_environment(python: Path) -> dict[str, str]:

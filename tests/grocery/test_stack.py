@@ -1,0 +1,325 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from grocery.cli import app
+from grocery.settings import settings
+from grocery.stack import Stack, StackError, flink, ports, state
+from grocery.stack.config import Program, supervisord_conf
+
+COUNTING_JOB = Path(__file__).with_name("counting_job.py")
+Usage = namedtuple("Usage", "total used free")
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 90) -> object:
+    end = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {timeout_s} s for {what}"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    """A port that somebody holds."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        yield held.getsockname()[1]
+
+
+def checkpoint(folder: Path, job_id: str, number: int, *, complete: bool = True) -> Path:
+    made = folder / job_id / f"chk-{number}"
+    made.mkdir(parents=True)
+    if complete:
+        (made / "_metadata").touch()
+    return made
+
+
+# ---- ports
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_named_with_its_holder(listener):
+    with pytest.raises(StackError, match=rf"port {listener} \(kafka\) is in use by .+ \(process {os.getpid()}\)"):
+        ports.choose({"kafka": listener}, {})
+
+
+def test_the_ports_of_the_last_time_are_taken_again():
+    (free,) = ports.free_ports(1)
+    assert ports.choose({"kafka": None}, {"kafka": free}) == {"kafka": free}
+
+
+def test_a_remembered_port_that_is_taken_now_gives_way(listener):
+    assert ports.choose({"kafka": None}, {"kafka": listener})["kafka"] != listener
+
+
+def test_free_ports_are_all_different():
+    assert len(set(ports.free_ports(20))) == 20
+
+
+# ---- checkpoints
+
+
+def test_the_newest_complete_checkpoint_is_found_by_number_not_by_name(tmp_path):
+    checkpoint(tmp_path, "a", 9)
+    newest = checkpoint(tmp_path, "a", 10)
+    assert flink.newest_checkpoint(tmp_path, ["a"]) == newest
+
+
+def test_a_checkpoint_without_metadata_is_incomplete_and_passed_over(tmp_path):
+    complete = checkpoint(tmp_path, "a", 4)
+    checkpoint(tmp_path, "a", 5, complete=False)
+    assert flink.newest_checkpoint(tmp_path, ["a"]) == complete
+
+
+def test_a_later_run_without_any_checkpoint_falls_back_to_the_run_before(tmp_path):
+    before = checkpoint(tmp_path, "a", 7)
+    checkpoint(tmp_path, "b", 8, complete=False)
+    assert flink.newest_checkpoint(tmp_path, ["a", "b", "c"]) == before
+
+
+def test_a_later_runs_checkpoint_goes_before_an_earlier_runs(tmp_path):
+    checkpoint(tmp_path, "a", 12)
+    later = checkpoint(tmp_path, "b", 3)
+    assert flink.newest_checkpoint(tmp_path, ["a", "b"]) == later
+
+
+def test_a_job_that_never_completed_a_checkpoint_has_none(tmp_path):
+    assert flink.newest_checkpoint(tmp_path, ["a"]) is None
+
+
+# ---- state and configuration
+
+
+def test_a_change_of_state_that_fails_changes_nothing(tmp_path):
+    with state.edit(tmp_path) as remembered:
+        remembered.ports = {"kafka": 1}
+    with pytest.raises(ZeroDivisionError), state.edit(tmp_path) as remembered:
+        remembered.ports = {"kafka": 2}
+        raise ZeroDivisionError
+    assert state.read(tmp_path).ports == {"kafka": 1}
+
+
+def test_only_its_user_may_read_the_state_because_it_holds_a_password(tmp_path):
+    with state.edit(tmp_path):
+        pass
+    assert (tmp_path / "stack.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_percent_sign_in_a_path_does_not_break_supervisord(tmp_path):
+    from configparser import ConfigParser
+
+    home = tmp_path / "100% fresh"
+    conf = ConfigParser()
+    conf.read_string(supervisord_conf(home, home, 1, "secret", [Program("broker", ["java", str(home)], 10)]))
+    assert conf["program:broker"]["command"] == f"java '{home}'"
+
+
+# ---- without anything running
+
+
+def test_too_little_disk_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("grocery.stack.local.shutil.disk_usage", lambda _: Usage(10**11, 10**11, 10**9))
+    with pytest.raises(StackError, match=r"0\.9 GB free, the stack needs 2 GB"):
+        Stack(tmp_path / "stack", tmp_path / "logs").up(flink=False)
+
+
+def test_a_stack_that_is_down_says_how_to_start_it(tmp_path):
+    stack = Stack(tmp_path / "stack", tmp_path / "logs")
+    assert not stack.status().running
+    for ask in (lambda: stack.kafka, lambda: stack.flink_rest, lambda: stack.pid("broker")):
+        with pytest.raises(StackError, match="grocery stack up"):
+            ask()
+    assert stack.down() is False
+
+
+def test_missing_jars_are_named_with_the_next_step(tmp_path, monkeypatch):
+    monkeypatch.setenv("GROCERY_HOME", str(tmp_path))
+    settings.cache_clear()
+    try:
+        with pytest.raises(StackError, match="no Kafka jars in .*make setup"):
+            Stack(tmp_path / "stack", tmp_path / "logs").up(flink=False)
+    finally:
+        settings.cache_clear()
+
+
+def test_the_command_line_says_a_stacks_error_without_a_traceback(tmp_path, monkeypatch, listener):
+    monkeypatch.setenv("GROCERY_WORKSPACE", "test-of-a-taken-port")
+    monkeypatch.setattr("grocery.settings.Settings.work", property(lambda _: tmp_path))
+    settings.cache_clear()
+    try:
+        result = CliRunner().invoke(app, ["stack", "up", "--kafka-port", str(listener)])
+    finally:
+        settings.cache_clear()
+    assert result.exit_code == 1
+    assert f"port {listener} (kafka) is in use" in result.output
+    assert "Traceback" not in result.output
+
+
+# ---- real parts
+
+
+@pytest.fixture
+def own_stack(tmp_path) -> Iterator[Stack]:
+    """A stack that a test may break; the shared one serves the others."""
+    stack = Stack(tmp_path / "stack", tmp_path / "logs")
+    yield stack
+    stack.wipe()
+
+
+@pytest.mark.integration
+def test_a_second_up_changes_nothing_and_down_keeps_topics_and_ports(own_stack):
+    from kafka import KafkaConsumer, KafkaProducer
+
+    assert own_stack.up(flink=False) is True
+    address, pid = own_stack.kafka, own_stack.pid("broker")
+    assert own_stack.up(flink=False) is False
+    assert own_stack.pid("broker") == pid
+    with pytest.raises(StackError, match="stop it first: grocery stack down"):
+        own_stack.up(flink=False, kafka_port=1)
+    producer = KafkaProducer(bootstrap_servers=address)
+    producer.send("sensor-readings", b"kept").get(timeout=30)
+    producer.close()
+
+    assert own_stack.down() is True
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    own_stack.up(flink=False)
+    assert own_stack.kafka == address
+    consumer = KafkaConsumer("sensor-readings", bootstrap_servers=address, auto_offset_reset="earliest")
+    assert next(iter(consumer)).value == b"kept"
+    consumer.close()
+
+
+@pytest.mark.integration
+def test_a_process_that_does_not_come_up_is_named_with_the_end_of_its_log(own_stack):
+    own_stack.up(flink=False)
+    own_stack.down()
+    (own_stack.home / "broker" / "data" / "meta.properties").write_text("node.id=7\nversion=1\ncluster.id=other\n")
+    with pytest.raises(StackError, match="(?s)the broker ended while starting.*broker.log ends:.*node.id"):
+        own_stack.up(flink=False)
+    assert not own_stack.status().running
+
+
+@pytest.mark.integration
+def test_a_stack_ends_when_its_owner_is_gone(own_stack):
+    owner = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    own_stack.up(flink=False, owner=owner.pid)
+    broker = own_stack.pid("broker")
+    owner.kill()
+    owner.wait()
+    wait_for(lambda: not own_stack.status().running, "the stack to end")
+    wait_for(lambda: not Path(f"/proc/{broker}").exists(), "the broker to end")
+
+
+@pytest.mark.integration
+def test_processes_left_by_a_killed_supervisor_are_ended_before_the_next_start(own_stack):
+    own_stack.up(flink=False)
+    left = own_stack.pid("broker")
+    os.kill(own_stack._running().pid, 9)
+    wait_for(lambda: not own_stack.status().running, "supervisord to be gone")
+    own_stack.up(flink=False)
+    assert own_stack.pid("broker") != left
+    with pytest.raises(ProcessLookupError):
+        os.kill(left, 0)
+
+
+class Counted:
+    """The counting job's topics: sends records, reads what was numbered and committed."""
+
+    def __init__(self, bootstrap: str) -> None:
+        from kafka import KafkaConsumer, KafkaProducer
+        from kafka.admin import KafkaAdminClient
+
+        stamp = time.monotonic_ns()
+        self.topic_in, self.topic_out = f"counting-in-{stamp}", f"counting-out-{stamp}"
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+        shape = {"num_partitions": 1, "replication_factor": 1}
+        admin.create_topics({self.topic_in: shape, self.topic_out: shape})
+        admin.wait_for_topics([self.topic_in, self.topic_out])
+        admin.close()
+        self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+        self._consumer = KafkaConsumer(
+            self.topic_out,
+            bootstrap_servers=bootstrap,
+            group_id=None,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+        )
+        self._sent = 0
+        self._got: list[str] = []
+
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            self._producer.send(self.topic_in, str(self._sent).encode())
+            self._sent += 1
+        self._producer.flush(timeout=60)
+
+    def expect_all(self) -> None:
+        """Waits until as many came out as went in, and holds that each was numbered once and in order."""
+
+        def read() -> bool:
+            for records in self._consumer.poll(timeout_ms=200).values():
+                self._got += [record.value.decode() for record in records]
+            return len(self._got) >= self._sent
+
+        wait_for(read, f"{self._sent} records")
+        assert self._got == [f"{n + 1} {n}" for n in range(self._sent)]
+
+    def close(self) -> None:
+        self._producer.close()
+        self._consumer.close()
+
+
+@pytest.fixture
+def counted(stack) -> Iterator[Counted]:
+    topics = Counted(stack.kafka)
+    stack.submit("counting", COUNTING_JOB, [stack.kafka, topics.topic_in, topics.topic_out])
+    yield topics
+    topics.close()
+    stack.forget("counting")
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+def test_a_job_goes_on_exactly_once_when_each_process_is_killed(stack, counted):
+    counted.send(20)
+    counted.expect_all()
+    for victim in ("taskmanager", "jobmanager", "broker"):
+        counted.send(20)
+        dead = stack.kill(victim)
+        counted.send(20)
+        counted.expect_all()
+        assert stack.pid(victim) not in (0, dead)
+    job = stack.job("counting")
+    assert job.resumed_from is not None, "the job manager's death made the keeper submit it again"
+    assert job.state == "RUNNING"
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+def test_jobs_are_cancelled_resumed_and_named_in_errors(stack, counted):
+    counted.send(10)
+    counted.expect_all()
+    with pytest.raises(StackError, match="job counting runs already"):
+        stack.submit("counting", COUNTING_JOB)
+    with pytest.raises(StackError, match="no job nothing was submitted to this stack; there are: counting"):
+        stack.cancel("nothing")
+    with pytest.raises(StackError, match="(?s)not_there.py was not accepted by Flink"):
+        stack.submit("broken", Path("not_there.py"))
+    assert not stack.job("broken").wanted
+
+    stack.cancel("counting")
+    assert stack.job("counting").state == "CANCELED"
+    counted.send(10)
+    stack.submit("counting", COUNTING_JOB, [stack.kafka, counted.topic_in, counted.topic_out])
+    counted.expect_all()
+    stack.forget("broken")
