@@ -12,20 +12,19 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 from pyflink.common import Row, Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
 from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.table import Schema, StreamTableEnvironment, TableDescriptor
 from pyflink.table.types import DataTypes
 
-from alerting.engine import Engine, Event, decode
-from alerting.rules import loads
-from alerting.state import dump, load
-from schemas.instants import to_ms
+from alerting.engine import Engine
+from alerting.events import Unreadable, read_batch
+from alerting.instants import to_ms
+from alerting.rules import parse_rules
+from alerting.state import dumps, loads
 
 FOLDER = Path(__file__).parent
-SEPARATOR = "\x1e"
 MAX_PARALLELISM = 128
 """Fixed for good: key groups, and so savepoints, depend on it."""
 TRANSACTION_TIMEOUT_MS = 24 * 3600 * 1000
@@ -37,41 +36,40 @@ OUT = Types.ROW_NAMED(["k", "v", "ts"], [Types.STRING(), Types.STRING(), Types.L
 class Decide(KeyedProcessFunction):
     """One store's batch in, its alert events out: (store_id, JSON, decided_at in epoch ms)."""
 
-    def __init__(self, rules: str) -> None:
-        self.rules = rules
+    def __init__(self, rules: str, source: str) -> None:
+        self.rules, self.source = rules, source
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        self.engine = Engine(loads(self.rules))
+        self.engine = Engine(parse_rules(self.rules, self.source))
         self.state = runtime_context.get_state(ValueStateDescriptor("store", Types.STRING()))
-        self.unreadable = runtime_context.get_metrics_group().add_group("alerts").counter("unreadable_records")
-        self.told = runtime_context.get_metrics_group().add_group("alerts").counter("alert_events")
+        metrics = runtime_context.get_metrics_group().add_group("alerts")
+        self.unreadable, self.told = metrics.counter("unreadable_records"), metrics.counter("alert_events")
 
     def process_element(self, row: Row, _context: KeyedProcessFunction.Context) -> Iterator[Row]:
-        state, alerts = self.engine.advance(load(self.state.value()), self._events(row[1]))
-        self.state.update(dump(state))
+        store_id, batch = row[0], row[1]
+        before, unreadable = self.state.value(), []
+        state = self.engine.start(store_id) if before is None else loads(before)
+        state, alerts = self.engine.advance(state, read_batch(batch, unreadable))
+        self.state.update(dumps(state))
+        self._note(store_id, unreadable)
         for alert in alerts:
             self.told.inc()
             text = json.dumps(alert, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-            yield Row(row[0], text, to_ms(alert["decided_at"]))
+            yield Row(store_id, text, to_ms(alert["decided_at"]))
 
-    def _events(self, batch: str) -> Iterator[tuple[int, Event]]:
-        for record in batch.split(SEPARATOR):
-            offset, arrived, payload = record.split(" ", 2)
-            try:
-                event = decode(payload)
-            except msgspec.DecodeError as error:
-                # Not lost: bronze keeps it as it is, and silver puts it into quarantine with its reasons.
-                self.unreadable.inc()
-                logging.warning("offset %s of the store's partition cannot be read: %s", offset, error)
-                continue
-            yield int(arrived), event
+    def _note(self, store_id: str, unreadable: list[Unreadable]) -> None:
+        """Not lost: bronze keeps such a record as it is, and silver puts it into quarantine with its reasons."""
+        for record in unreadable:
+            self.unreadable.inc()
+            logging.warning("%s: the record at offset %s cannot be read: %s", store_id, record.offset, record.why)
 
 
-def build(
-    env: StreamExecutionEnvironment, name: str, topic_in: str, bootstrap: str, rules: str, topic_out: str | None = None
-) -> None:
-    """Wire one alert job into the environment. Raises RuleError where the rules cannot be used."""
-    topic_out = topic_out or loads(rules).topic
+def build(env: StreamExecutionEnvironment, name: str, topic_in: str, bootstrap: str, rules: str, source: str) -> None:
+    """Wire one alert job into the environment. rules: a rule file's text; source: its name, for messages.
+
+    Raises RuleError where the rules cannot be used.
+    """
+    topic_out = parse_rules(rules, source).topic
     env.set_max_parallelism(MAX_PARALLELISM)
     tables = StreamTableEnvironment.create(env)
     options = tables.get_config()
@@ -86,7 +84,7 @@ def build(
     decided = (
         tables.to_data_stream(batches)
         .key_by(lambda row: row[0], Types.STRING())
-        .process(Decide(rules), OUT)
+        .process(Decide(rules, source), OUT)
         .name("engine")
         .uid("engine")
     )
@@ -152,5 +150,5 @@ def main(name: str, topic_in: str) -> None:
     parser.add_argument("--rules", required=True, type=Path, help="rule file (YAML)")
     args = parser.parse_args()
     env = StreamExecutionEnvironment.get_execution_environment()
-    build(env, name, topic_in, args.bootstrap, args.rules.read_text("utf-8"))
+    build(env, name, topic_in, args.bootstrap, args.rules.read_text("utf-8"), str(args.rules))
     env.execute(name)

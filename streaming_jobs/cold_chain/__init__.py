@@ -1,0 +1,1 @@
+"""Tells when a freezer or cooler is too warm, or a sensor on it is silent."""

@@ -1,13 +1,20 @@
-"""Cold chain: tells when a freezer or cooler is too warm for too long, and when its sensor has fallen silent.
+"""A freezer or cooler that is too warm for too long, or a sensor on it that has gone silent, becomes an alert.
 
-Inputs: `sensor-readings` (readings, ticks, bad-reading markers), keyed by store.
-Output: `alerts.cold-chain`, exactly once.
-Clock: the log's own (record timestamps and ticks); limits run in each device's event time. No watermark, no timer.
-Lateness: a reading older than its device's newest is not decided on; the lake keeps it.
-State: one JSON text a store, bounded by the store's devices (retired ones leave it with the next roster).
+In: topic `sensor-readings` (readings, bad-readings, ticks), from its beginning. Out: topic `alerts.cold-chain`,
+exactly once. Rules: chain/rules/cold_chain.yaml, handed over when the job is submitted.
+
+Clock: the log's. Limits run in the device's event time, silence in the records' timestamps (arrival time); the
+quarter-second windows only decide how many records one call gets, never what is decided.
+Lateness: a reading takes its place among its device's 16 newest; an older one is counted and decides nothing.
+State: one JSON text a store, bounded by its devices; what leaves the roster leaves the state.
+A second run over the same log writes the same events again; readers know them by (alert_id, sequence).
 """
 
-from streaming_jobs.alert_job import main
+import sys
+
+from streaming_jobs.runtime import Job, run
+
+JOB = Job(name="cold_chain", reads={"sensor_readings": "sensor-readings"}, rules="cold_chain.yaml")
 
 if __name__ == "__main__":
-    main("cold_chain", topic_in="sensor-readings")
+    run(JOB, sys.argv[1:])

@@ -1,15 +1,15 @@
--- One row per store and half second: the store's events in log order, so that one call decides many.
--- `offset arrival-in-ms payload`, joined by U+001E (RFC 7464's record separator), so that one broken record stays alone.
+-- One row per store and quarter of a second: the store's records in log order, each as `offset arrival_ms payload`,
+-- joined by U+001E, so that one call of the engine decides many.
 -- The shape is fixed: rules are data and never change this query (savepoints depend on it).
 SELECT
-  k AS store_id,
+  COALESCE(record_key, '') AS store_id,
   ARRAY_JOIN(
     ARRAY_AGG(
-      CAST(o AS STRING) || ' '
-      || CAST(EXTRACT(EPOCH FROM ts) * 1000 + EXTRACT(MILLISECOND FROM ts) AS STRING) || ' '
-      || COALESCE(v, '')
+      CAST(record_offset AS STRING)
+      || ' ' || CAST(EXTRACT(EPOCH FROM arrived_at) * 1000 + EXTRACT(MILLISECOND FROM arrived_at) AS STRING)
+      || ' ' || COALESCE(payload, '')
     ),
     U&'\001E'
   ) AS batch
-FROM TABLE(TUMBLE(TABLE source, DESCRIPTOR(pt), INTERVAL '0.5' SECOND))
-GROUP BY k, window_start, window_end
+FROM TABLE(TUMBLE(TABLE sensor_readings, DESCRIPTOR(taken_at), INTERVAL '0.25' SECOND))
+GROUP BY record_key, window_start, window_end

@@ -1,0 +1,87 @@
+"""What every job has in common: from a job's description to a running Flink job.
+
+Imports Flink inside functions only, so that the command line can read the descriptions without it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_PARALLELISM = 128
+"""Fixed for good: state is kept in so many key groups, and a savepoint with another number does not restore."""
+STATE_CACHE = 100_000
+"""Keys a task keeps on Python's side in process mode; the default of 1000 makes a task with more stores 4x slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One streaming job: a folder with this description in job.py, and query.sql.
+
+    name: of the folder, the Flink job, the consumer group and the transactional prefix: never change it.
+    reads: topic by the table name that the query uses. rules: file in the chain's rules folder.
+    """
+
+    name: str
+    reads: dict[str, str]
+    rules: str
+
+    @property
+    def folder(self) -> Path:
+        return Path(__file__).parent / self.name
+
+    @property
+    def query(self) -> str:
+        """The gathering: rows of (store_id, batch)."""
+        return (self.folder / "query.sql").read_text("utf-8")
+
+
+def arguments(bootstrap: str, rules: str, source: str) -> list[str]:
+    """What `run` is called with: where Kafka is, the rules' text, and the name of their file. The rules travel with
+    the job as data, so that a job goes on with the rules it was given whatever becomes of the file."""
+    return [json.dumps({"bootstrap": bootstrap, "rules": rules, "source": source})]
+
+
+def run(job: Job, args: list[str]) -> None:
+    """Build the job and hand it to the cluster that Flink's client is connected to; does not wait for its end.
+
+    Raises RuleError.
+    """
+    from pyflink.common import Configuration
+    from pyflink.common.typeinfo import Types
+    from pyflink.datastream import StreamExecutionEnvironment
+    from pyflink.table import StreamTableEnvironment
+
+    from alerting.rules import parse_rules
+    from streaming_jobs import kafka
+    from streaming_jobs.decide import ALERT, Decide
+
+    given = json.loads(args[0])
+    rules = parse_rules(given["rules"], given["source"])
+    config = Configuration()
+    for key, value in {
+        "pipeline.name": job.name,
+        "pipeline.max-parallelism": MAX_PARALLELISM,
+        "python.state.cache-size": STATE_CACHE,
+        # The SQL operators' ids are made from the query's shape; with the engine's own uid below all are fixed.
+        "table.exec.uid.generation": "ALWAYS",
+        "table.local-time-zone": "UTC",
+    }.items():
+        config.set_string(key, str(value))
+    env = StreamExecutionEnvironment.get_execution_environment(config)
+    tables = StreamTableEnvironment.create(env)
+    for table, topic in job.reads.items():
+        tables.execute_sql(kafka.source(table, topic, given["bootstrap"], job.name))
+    tables.execute_sql(kafka.alert_sink("alerts", rules.topic, given["bootstrap"], job.name))
+    decided = (
+        tables.to_data_stream(tables.sql_query(job.query))
+        .key_by(lambda row: row[0], key_type=Types.STRING())
+        .process(Decide(rules), output_type=ALERT)
+        .uid("engine")
+        .name("engine")
+    )
+    tables.create_temporary_view("decided", tables.from_data_stream(decided))
+    tables.execute_sql(
+        "INSERT INTO alerts SELECT store_id, alert, TO_TIMESTAMP_LTZ(decided_ms, 3) AS decided_at FROM decided"
+    )
