@@ -7,14 +7,10 @@ TRANSACTION_TIMEOUT_MS = 24 * 3600 * 1000
 transaction.max.timeout.ms says otherwise; the local stack's does."""
 
 
-def group(job: str) -> str:
-    """The consumer group under which a job notes how far its checkpoints have come."""
-    return f"grocery-{job}"
-
-
 def source(table: str, topic: str, bootstrap: str, job: str) -> str:
     """DDL of a topic as it is: each record's key, bytes, coordinates and arrival time, nothing parsed.
 
+    The job's name is its consumer group, by which its checkpoints tell how far they have come.
     A job without a checkpoint begins at the topic's beginning: the same log gives the same alerts again, and readers
     know them by (alert_id, sequence).
     """
@@ -22,9 +18,9 @@ def source(table: str, topic: str, bootstrap: str, job: str) -> str:
         "connector": "kafka",
         "topic": topic,
         "properties.bootstrap.servers": bootstrap,
-        "properties.group.id": group(job),
+        "properties.group.id": job,
         "properties.isolation.level": "read_committed",
-        "properties.client.id.prefix": group(job),
+        "properties.client.id.prefix": job,
         "scan.startup.mode": "earliest-offset",
         "key.format": "raw",
         "key.fields": "record_key",
@@ -52,7 +48,7 @@ def alert_sink(table: str, topic: str, bootstrap: str, job: str) -> str:
         "properties.bootstrap.servers": bootstrap,
         "properties.transaction.timeout.ms": str(TRANSACTION_TIMEOUT_MS),
         "sink.delivery-guarantee": "exactly-once",
-        "sink.transactional-id-prefix": group(job),
+        "sink.transactional-id-prefix": job,
         "key.format": "raw",
         "key.fields": "store_id",
         "value.format": "raw",

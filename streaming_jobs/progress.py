@@ -6,6 +6,7 @@ import json
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
@@ -16,7 +17,8 @@ class NotProcessed(TimeoutError):
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """records: offsets between what the job has committed and the end of its topic (transaction markers count)."""
+    """records: offsets between what the job has committed and the end of its topic (transaction markers count).
+    committed: how far it has come, all partitions together."""
 
     records: int
     committed: int
@@ -29,56 +31,78 @@ def lag(bootstrap: str, group: str, topic: str) -> Lag:
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
     try:
         parts = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
-        ends = consumer.end_offsets(parts)
-        committed = {part: consumer.committed(part) or 0 for part in parts}
+        begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
+        committed = {part: max(consumer.committed(part) or 0, begins[part]) for part in parts}
     finally:
         consumer.close()
     return Lag(sum(max(0, ends[part] - committed[part]) for part in parts), sum(committed.values()))
 
 
+def running(rest: str, job: str) -> str | None:
+    """Flink's id of the running job of that name; None while there is none, or the job manager does not answer."""
+    found = _get(f"{rest}/jobs/overview") or {"jobs": []}
+    ids = [item["jid"] for item in found["jobs"] if item["name"] == job and item["state"] == "RUNNING"]
+    return ids[0] if ids else None
+
+
 def completed_checkpoints(rest: str, job_id: str) -> int:
-    """Checkpoints this run of the job has completed. Raises OSError while the job manager does not answer."""
-    with urllib.request.urlopen(f"{rest}/jobs/{job_id}/checkpoints", timeout=5) as answer:
-        return json.load(answer)["counts"]["completed"]
+    """Checkpoints this run of the job has completed; -1 while the job manager does not answer or know it."""
+    found = _get(f"{rest}/jobs/{job_id}/checkpoints")
+    return -1 if found is None else found["counts"]["completed"]
 
 
 def wait_until_processed(
     bootstrap: str,
     rest: str,
     job_id: str,
-    group: str,
+    job: str,
     topic: str,
     timeout_s: float = 300,
     on_progress: Callable[[Lag], None] | None = None,
 ) -> None:
     """Return once every record that is on the topic now was decided on and its alerts are committed.
 
-    The source's offsets are at the end with one checkpoint; what it had read may then still wait in the half-second
-    batch, whose alerts are committed with a later one: so two more checkpoints have to complete. Raises NotProcessed.
+    job_id: of the run; where the job was resumed under another id meanwhile, that is followed. job: its name.
+
+    The source's offsets are at the end with one checkpoint; what it had read may then still wait in a batch, whose
+    alerts are committed with a later one: so two more checkpoints have to complete. Raises NotProcessed.
     """
     seen = Lag(0, 0)
 
     def behind() -> int:
         nonlocal seen
-        seen = lag(bootstrap, group, topic)
+        seen = lag(bootstrap, job, topic)
         if on_progress:
             on_progress(seen)
         return seen.records
 
-    def checkpoints() -> int:
-        try:
-            return completed_checkpoints(rest, job_id)
-        except (OSError, ValueError, KeyError):
-            return -1
+    run, enough = job_id, 0
+
+    def short() -> int:
+        """Checkpoints that are still to come."""
+        nonlocal run, enough
+        done = completed_checkpoints(rest, run)
+        if done < 0 or not enough:
+            run = running(rest, job) or run
+            done = completed_checkpoints(rest, run)
+            # The one under way may have been triggered before the batch was closed, so it does not count.
+            enough = done + 3 if done >= 0 else 0
+        return enough - done if enough else 3
 
     wait = {"stop": stop_after_delay(timeout_s), "wait": wait_fixed(0.5)}
     try:
         Retrying(retry=retry_if_result(lambda records: records > 0), **wait)(behind)
-        # the one under way may have been triggered before the batch was closed
-        enough = max(0, checkpoints()) + 3
-        Retrying(retry=retry_if_result(lambda done: done < enough), **wait)(checkpoints)
+        Retrying(retry=retry_if_result(lambda missing: missing > 0), **wait)(short)
     except RetryError as late:
         raise NotProcessed(
-            f"{group}: {seen.records} records of {topic} are not decided on after {timeout_s:.0f} s; "
-            f"look at {rest}/#/job/{job_id}"
+            f"{job}: {seen.records} records of {topic} are not decided on after {timeout_s:.0f} s; "
+            f"look at {rest}/#/job/{run}"
         ) from late
+
+
+def _get(url: str) -> dict[str, Any] | None:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)
+    except (OSError, ValueError):
+        return None

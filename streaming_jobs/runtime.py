@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+FOLDER = Path(__file__).parent
 MAX_PARALLELISM = 128
 """Fixed for good: state is kept in so many key groups, and a savepoint with another number does not restore."""
 STATE_CACHE = 100_000
@@ -29,7 +30,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        return Path(__file__).parent / self.name
+        return FOLDER / self.name
 
     @property
     def query(self) -> str:

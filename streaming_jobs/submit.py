@@ -1,36 +1,46 @@
-"""Hands a job and its rules to a cluster."""
+"""The jobs there are, and handing them to a cluster."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Protocol
 
 from alerting.rules import parse_rules
-
-FOLDER = Path(__file__).parent
+from streaming_jobs.runtime import FOLDER, Job, arguments
 
 
 class Cluster(Protocol):
     """What a job is given to; `grocery.stack.Stack` is one."""
 
-    kafka: str
+    @property
+    def kafka(self) -> str: ...
 
     def submit(self, name: str, py_file: Path, args: list[str]) -> str: ...
 
 
-def jobs() -> list[str]:
-    """Names of the jobs there are."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/job.py"))
+def jobs() -> dict[str, Job]:
+    """Every job by name: each folder that has a job.py."""
+    names = sorted(path.parent.name for path in FOLDER.glob("*/job.py"))
+    return {name: importlib.import_module(f"streaming_jobs.{name}.job").JOB for name in names}
+
+
+def job_named(name: str) -> Job:
+    """Raises LookupError, which lists the jobs there are."""
+    known = jobs()
+    if name not in known:
+        raise LookupError(f"{name}: no such job; there are {', '.join(known)}")
+    return known[name]
 
 
 def submit(cluster: Cluster, job: str, rules: Path) -> str:
     """Start a job with the rules of a file; returns Flink's job id.
 
-    Raises LookupError for an unknown job, RuleError where the rules cannot be used (nothing is submitted then).
+    A job that ran on this cluster before goes on from its newest checkpoint, with these rules.
+    Raises LookupError for an unknown job, RuleError where the rules cannot be used (nothing is submitted then), OSError
+    where there is no such file, and what the cluster raises where it refuses the job.
     """
-    if job not in jobs():
-        raise LookupError(f"{job}: no such job; there are {', '.join(jobs())}")
-    parse_rules(rules.read_text("utf-8"), str(rules))
-    return cluster.submit(
-        job, FOLDER / job / "job.py", ["--bootstrap", cluster.kafka, "--rules", str(rules.absolute())]
-    )
+    known = job_named(job)
+    text = rules.read_text("utf-8")
+    parse_rules(text, str(rules))
+    return cluster.submit(job, known.folder / "job.py", arguments(cluster.kafka, text, str(rules)))
