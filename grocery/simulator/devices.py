@@ -64,7 +64,8 @@ class Network:
 @dataclass(slots=True)
 class Device:
     """One device of one asset. skew_s: its clock minus the true time; offset: its calibration error, in Cel; phase_s:
-    when in its interval it reports. The rest is carried from day to day: sequence, last_s and state of its last
+    when in its interval it reports; frame: what stands around time, value and sequence in its messages. The rest is
+    carried from day to day: sequence, last_s and state of its last
     report (state devices), held: the value a stuck sensor clings to."""
 
     asset: Event
@@ -73,6 +74,7 @@ class Device:
     skew_s: float
     offset: float
     phase_s: float
+    frame: tuple[str, str, str]
     sequence: int = 0
     last_s: float | None = None
     state: float | None = None
@@ -86,7 +88,14 @@ class Device:
             skew = float(rng.choice([-1, 1]) * rng.uniform(20, 90))
         offset = float(np.clip(rng.normal(0, 0.06), -0.12, 0.12))
         phase = float(rng.uniform(0, spec["interval_s"]))
-        return cls(asset, spec, seed, _HOUR_AHEAD_S if hour_ahead else skew, offset, phase)
+        frame = (
+            f'{{"event_id":"{spec["device_id"]}-{seed}-',
+            f'","store_id":"{asset["store_id"]}","schema_version":1,"kind":"reading","device_id":"{spec["device_id"]}",'
+            f'"asset_id":"{asset["asset_id"]}","asset_class":"{asset["asset_class"]}","metric":"{spec["metric"]}",'
+            '"value":',
+            f',"unit":"{spec["unit"]}","sequence":',
+        )
+        return cls(asset, spec, seed, _HOUR_AHEAD_S if hour_ahead else skew, offset, phase, frame)
 
     @property
     def device_id(self) -> str:
@@ -113,14 +122,9 @@ class Device:
 
     def payload(self, event_ms: int, value: Any) -> bytes:
         """The message, compact, in the order of the contract; counts the device's sequence up."""
-        asset, spec = self.asset, self.spec
         self.sequence += 1
-        return (
-            f'{{"event_id":"{spec["device_id"]}-{self.seed}-{event_ms}","event_time":"{to_rfc3339(event_ms)}",'
-            f'"store_id":"{asset["store_id"]}","schema_version":1,"kind":"reading","device_id":"{spec["device_id"]}",'
-            f'"asset_id":"{asset["asset_id"]}","asset_class":"{asset["asset_class"]}","metric":"{spec["metric"]}",'
-            f'"value":{value},"unit":"{spec["unit"]}","sequence":{self.sequence}}}'
-        ).encode()
+        head, middle, tail = self.frame
+        return f'{head}{event_ms}","event_time":"{to_rfc3339(event_ms)}{middle}{value}{tail}{self.sequence}}}'.encode()
 
 
 def state_reports(

@@ -49,7 +49,7 @@ class Kind:
 _CASES = ("freezer", "cooler")
 KINDS = {
     "compressor-failure": Kind(_CASES, 1.0, 0.05, 1.0, "share of the cooling capacity lost"),
-    "door-ajar": Kind(_CASES, 0.5, 0.01, 1.0, "how far the door stands open; 1 is wide open"),
+    "door-ajar": Kind(_CASES, 0.5, 0.01, 1.0, "how far the case stands open; 1 is all of its doors"),
     "slow-leak": Kind(_CASES, 0.1, 0.001, 1.0, "share of the cooling capacity lost per hour, evenly"),
     "iced-coil": Kind(_CASES, 0.3, 0.001, 5.0, "share of what is left of the cooling capacity lost per hour"),
     "defrost-heater-stuck": Kind(("freezer",), 1.0, 0.05, 1.0, "share of the heater's power that stays on"),

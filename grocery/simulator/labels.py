@@ -53,31 +53,31 @@ def read_labels(path: Path) -> list[Label]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A too-warm rule. warning, critical: Cel; *_for, mask_*: milliseconds. A defrost hides warnings until
-    mask_after past its end, unless it lasted longer than mask_at_most."""
+    """A too-warm rule. levels: (Cel, milliseconds above it, whether a defrost hides it), the mildest first. A defrost
+    hides until mask_after past its end, unless it lasted longer than mask_at_most; both milliseconds."""
 
     rule: str
-    warning: float
-    warning_for: int
-    critical: float
-    critical_for: int
-    mask_after: int
-    mask_at_most: int
+    levels: tuple[tuple[float, int, bool], ...]
+    mask_after: int = 60 * MINUTE
+    mask_at_most: int = 60 * MINUTE
 
 
 # As chain/rules/cold_chain.yaml ships them; a test holds the two together.
 TOO_WARM = {
-    "freezer": Limits("freezer_too_warm", -15, 30 * MINUTE, -12, 60 * MINUTE, 60 * MINUTE, 60 * MINUTE),
-    "cooler": Limits("cooler_too_warm", 5, 30 * MINUTE, 8, 60 * MINUTE, 60 * MINUTE, 60 * MINUTE),
+    "freezer": Limits(
+        "freezer_too_warm", ((-15, 30 * MINUTE, True), (-12, 30 * MINUTE, False), (-15, 120 * MINUTE, False))
+    ),
+    "cooler": Limits("cooler_too_warm", ((5, 30 * MINUTE, True), (8, 30 * MINUTE, False), (5, 120 * MINUTE, False))),
 }
 SILENT = "sensor_silent"
+SILENT_METRICS = ("temperature", "defrost", "door_open")
 SILENT_FOR = 5 * MINUTE
 SILENT_REPORTS = 3
 
 
 def silent_after(interval_s: int) -> int:
-    """Milliseconds without a word after which a device counts as silent."""
-    return max(SILENT_FOR, SILENT_REPORTS * interval_s * 1000)
+    """Milliseconds without a word after which a device counts as silent: three reports and half an interval's grace."""
+    return max(SILENT_FOR, (2 * SILENT_REPORTS + 1) * interval_s * 500)
 
 
 def too_warm(
@@ -86,33 +86,30 @@ def too_warm(
     limits: Limits,
     margin_c: float = 0.0,
     margin_ms: int = 0,
-) -> list[tuple[int, str]]:
-    """(first breach, severity) of every stretch that raises the rule, by event time.
+) -> list[int]:
+    """Event time (epoch ms) of the first breach of every stretch that raises the rule.
 
     readings: (event time in epoch ms, Cel). defrosts: (event time, on) as reported. margin_c, margin_ms: how much
     further and longer than the rule asks it must be; negative ones find what comes near.
     """
-    found: list[tuple[int, str]] = []
     masks = _masks(sorted(defrosts), limits)
-    warned = critical = None
+    found: list[int] = []
+    since: list[int | None] = [None] * len(limits.levels)
     told = False
     for time, value in sorted(readings):
-        if value <= limits.warning + margin_c:
-            warned = critical = None
+        since = [
+            (time if began is None else began) if value > level[0] + margin_c else None
+            for began, level in zip(since, limits.levels, strict=True)
+        ]
+        if since[0] is None:
             told = False
-            continue
-        warned = time if warned is None else warned
-        if value > limits.critical + margin_c:
-            critical = time if critical is None else critical
-        else:
-            critical = None
-        if told:
-            continue
-        if critical is not None and time - critical >= limits.critical_for + margin_ms:
-            found.append((warned, "critical"))
-            told = True
-        elif time - warned >= limits.warning_for + margin_ms and not any(a <= time < b for a, b in masks):
-            found.append((warned, "warning"))
+        elif not told and any(
+            began is not None
+            and time - began >= lasting + margin_ms
+            and not (hidden and any(start <= time <= end for start, end in masks))
+            for began, (_, lasting, hidden) in zip(since, limits.levels, strict=True)
+        ):
+            found.append(since[0])
             told = True
     return found
 

@@ -67,7 +67,9 @@ def receipts(
     numbers: dict[str, int] = {}
     out: list[tuple[float, Event]] = []
 
-    def add(when: float, kind: str, lane_id: str, original: str | None, loyalty: str | None, lines: list, tenders: list):
+    def add(
+        when: float, kind: str, lane_id: str, original: str | None, loyalty: str | None, lines: list, tenders: list
+    ):
         numbers[lane_id] = numbers.get(lane_id, 0) + 1
         name = f"{lane_id}-{day:%Y%m%d}-{numbers[lane_id]:04d}"
         event: Event = {"event_id": f"{name}-{seed}", "event_time": "", "store_id": store["store_id"]}
@@ -88,7 +90,9 @@ def receipts(
         lines = [_line(n, item, item.product["product_id"] in promoted, tax) for n, item in enumerate(shopper.items, 1)]
         if len(lines) > 2 and luck[0] < LINE_TAKEN_BACK * len(lines):
             lines[int(luck[0] * 1e6) % len(lines)]["voided"] = True
-        loyalty = f"{store['store_id'][-3:]}{household * 7919 % 900000 + 100000:09d}" if luck[1] < WITH_LOYALTY else None
+        loyalty = (
+            f"{store['store_id'][-3:]}{household * 7919 % 900000 + 100000:09d}" if luck[1] < WITH_LOYALTY else None
+        )
         tenders = _tenders(_total(lines, tax), luck[2])
         name, _ = add(shopper.leaves, "sale", shopper.lane_id, None, loyalty, lines, tenders)
         back = [line for line in lines if not line["voided"]]

@@ -1,6 +1,6 @@
 """Shoppers of one store and local day: when they come, what they take, which doors they open, where they queue.
 
-Rates: some 0.55 visitors a square metre of sales area and day, most around noon and after work; baskets of 6 to 7
+Rates: some 0.9 visitors a square metre of sales area and day, most around noon and after work; baskets of 6 to 7
 lines in the mean; a lane opens when more than two stand at each open one (the "1+1" standard: one being served, one
 waiting).
 """
@@ -20,11 +20,12 @@ import numpy as np
 
 Event = dict[str, Any]
 
-VISITORS_PER_M2 = 0.55
+VISITORS_PER_M2 = 0.9
 DEFAULT_AREA_M2 = 1200
 _WEEKDAY = (0.92, 0.9, 0.94, 0.98, 1.14, 1.22, 1.02)
 _STAND_BY_LANES = 1
-_TERMINALS = 5
+TERMINALS = 3
+"""Of one self-checkout area."""
 _OPEN_ANOTHER_ABOVE = 2.0
 _CLOSE_ONE_BELOW = 0.8
 _FACING_HOLDS = 30
@@ -71,7 +72,7 @@ class StoreDay:
 @dataclass(frozen=True, slots=True)
 class Floor:
     """What of a store matters to shoppers. products with their popularity (sums to 1); cases with a door by what they
-    keep; lanes by kind; facings: GTIN -> asset."""
+    keep; lanes by kind; facings: GTIN -> asset; places: chilled or frozen product -> its number among its kind."""
 
     store: Event
     products: Sequence[Event]
@@ -81,6 +82,7 @@ class Floor:
     staffed: tuple[str, ...]
     self_checkouts: tuple[str, ...]
     facings: dict[str, str]
+    places: dict[str, int]
 
     @classmethod
     def of(cls, store: Event, assets: list[Event], products: list[Event], rng: np.random.Generator) -> Floor:
@@ -95,6 +97,11 @@ class Floor:
                 )
         weights = rng.lognormal(0.0, 0.6, len(products))
         lanes = [a for a in assets if a["asset_class"] == "lane"]
+        ranked = sorted(range(len(products)), key=lambda i: (-weights[i], i))  # spread, so that no case is all hits
+        places: dict[str, int] = {}
+        for storage in ("frozen", "chilled"):
+            kept = [products[i]["product_id"] for i in ranked if products[i].get("storage") == storage]
+            places |= {product_id: place for place, product_id in enumerate(kept)}
         alone = tuple(a["asset_id"] for a in lanes if a["area"] == "Self-checkout")
         staffed = tuple(a["asset_id"] for a in lanes if a["asset_id"] not in alone)
         if not staffed or not products:
@@ -111,12 +118,13 @@ class Floor:
             staffed=staffed,
             self_checkouts=alone,
             facings={a["gtin"]: a["asset_id"] for a in assets if a["asset_class"] == "facing" and "gtin" in a},
+            places=places,
         )
 
     def case_of(self, product: Event) -> str | None:
         """The case with a door that keeps it."""
         cases = {"frozen": self.freezers, "chilled": self.coolers}.get(product.get("storage", ""), ())
-        return cases[int(product["product_id"][:-1]) % len(cases)] if cases else None
+        return cases[self.places[product["product_id"]] % len(cases)] if cases else None
 
 
 def a_day(
@@ -188,7 +196,9 @@ def _baskets(floor: Floor, comes: np.ndarray, queues: np.ndarray | None, rng: np
         for i in range(at, at + int(lines[number])):
             product = floor.products[chosen[i]]
             by_weight = product["sold_by"] == "kg"
-            item = Item(product, 0 if by_weight else pieces[i], kilos[i] if by_weight else 0.0, enters + when[i] * stays)
+            item = Item(
+                product, 0 if by_weight else pieces[i], kilos[i] if by_weight else 0.0, enters + when[i] * stays
+            )
             basket.setdefault(chosen[i], item)
         at += int(lines[number])
         items = sorted(basket.values(), key=lambda item: item.picked)
@@ -292,7 +302,7 @@ def _check_out(
 ) -> None:
     """Let everybody queue and pay; open and close lanes as the queues ask, but not while a surge takes all hands."""
     staffed = [_Lane(name, 1) for name in floor.staffed]
-    alone = [_Lane(name, _TERMINALS) for name in floor.self_checkouts]
+    alone = [_Lane(name, TERMINALS) for name in floor.self_checkouts]
     waiting = sorted((s for s in day.shoppers if s.items), key=lambda s: s.queues)
     prefers = rng.random(len(waiting)).tolist()
     haste = rng.lognormal(0.0, 0.2, len(waiting)).tolist()
@@ -324,7 +334,7 @@ def _queue_up(shopper: Shopper, staffed: list[_Lane], alone: list[_Lane], prefer
     best = min((lane for lane in staffed if lane.open and not lane.closing), key=lambda lane: lane.present(now))
     if alone and lines <= _SELF_CHECKOUT_LINES:
         quick = min(alone, key=lambda lane: lane.present(now))
-        likes = 0.5 + 0.08 * (best.present(now) - max(0, quick.present(now) - _TERMINALS))
+        likes = 0.4 + 0.08 * (best.present(now) - max(0, quick.present(now) - TERMINALS))
         if prefers < likes:
             quick.serve(shopper, (35 + 7.0 * lines) * haste)
             return

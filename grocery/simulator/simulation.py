@@ -65,9 +65,7 @@ def _messages(run: StoreRun) -> Iterator[Message]:
         yield from day
 
 
-def simulate(
-    reference: Reference, *, stores: int, days: int, seed: int, start: date, faults: FaultPlan
-) -> Simulation:
+def simulate(reference: Reference, *, stores: int, days: int, seed: int, start: date, faults: FaultPlan) -> Simulation:
     """A chain of `stores` stores (clones where the reference has fewer) for `days` days from `start`, midnight UTC.
 
     The same arguments give the same bytes. Raises ValueError; PlanError where a fault names what there is not.

@@ -28,6 +28,7 @@ from grocery.simulator.faults import Fault
 from grocery.simulator.hours import local_date, local_midnight_s, open_spans
 from grocery.simulator.labels import (
     SILENT,
+    SILENT_METRICS,
     TOO_WARM,
     Label,
     longest_gap,
@@ -35,7 +36,7 @@ from grocery.simulator.labels import (
     too_warm,
 )
 from grocery.simulator.sales import receipts
-from grocery.simulator.shoppers import Floor, StoreDay, a_day, share_filled
+from grocery.simulator.shoppers import TERMINALS, Floor, StoreDay, a_day, share_filled
 from grocery.simulator.thermal import STEP_S, CaseModel, CaseState, Inputs, Trace
 from ingestion.arrival import dumps, to_rfc3339
 from ingestion.reference import Event, Reference
@@ -45,6 +46,8 @@ Message = tuple[int, str, bytes]
 
 _CASES = ("freezer", "cooler")
 _OF_CASES = ("compressor-failure", "door-ajar", "slow-leak", "iced-coil", "defrost-heater-stuck")
+_DOORS = 3
+"""Doors of a case: a shopper opens one of them."""
 _MARGIN_C, _MARGIN_MS = 0.3, 150_000
 _SLACK_S = 150.0
 """Added to a recovery, so that the last report and a skewed clock lie within it."""
@@ -60,8 +63,8 @@ class _Case:
 
 @dataclass(slots=True)
 class _Watch:
-    """What is kept of a faulty asset for its labels. readings, defrosts: (event ms, value) as reported; arrivals: device
-    -> epoch ms, heard: device -> (true epoch ms) of what arrived; range_from: fault -> second it was back in range."""
+    """What is kept of a faulty asset for its labels. readings, defrosts: (event time in epoch ms, value) as reported;
+    heard: device -> (true time, arrival) in epoch ms of what arrived."""
 
     readings: list[tuple[int, float]] = field(default_factory=list)
     defrosts: list[tuple[int, bool]] = field(default_factory=list)
@@ -104,8 +107,8 @@ class StoreRun:
         rng = chance(self._seed, self.store["store_id"], asset["asset_id"])
         doors = any(d["metric"] == "door_open" for d in asset["devices"])
         setpoint = asset.get("setpoint", -20.0 if asset["asset_class"] == "freezer" else 2.0)
-        model = thermal.case_model(asset["asset_class"], float(setpoint), doors, rng)
         mine = [f for f in self._faults if f.asset_id == asset["asset_id"] and f.fault in _OF_CASES]
+        model = thermal.case_model(asset["asset_class"], float(setpoint), doors, rng, [f.start for f in mine])
         return _Case(asset, model, thermal.at_rest(model, rng), mine)
 
     def _make_devices(self) -> dict[str, list[Device]]:
@@ -181,7 +184,7 @@ class StoreRun:
         return epoch - self._start
 
     def _ms(self, since: float) -> int:
-        return round((self._start + since) * 1000)
+        return int((self._start + since) * 1000 + 0.5)
 
     # ---- cases, meters, ambient
 
@@ -215,7 +218,7 @@ class StoreRun:
         energy = self._energy + np.cumsum(power + building) * STEP_S / 3600
         self._energy = float(energy[-1])
         rng = chance(self._seed, self.store["store_id"], name, "water")
-        drawn = np.where(rng.random(steps) < 0.02 + 0.1 * trading, rng.exponential(0.0018, steps), 0.0)
+        drawn = np.where(rng.random(steps) < 0.02 + 0.1 * trading, rng.exponential(0.006, steps), 0.0)
         water = self._water + np.cumsum(drawn)
         self._water = float(water[-1])
         humidity = 47 + 4 * np.sin(2 * np.pi * when / 86400)
@@ -291,12 +294,16 @@ class StoreRun:
         kept = what.kept & ~lost
         watch = self._watches.get(asset_id)
         metric = device.spec["metric"]
-        for i, (sent, value) in enumerate(zip(moments.tolist(), said, strict=True)):
-            event_ms = self._ms(sent + device.skew_s)
+        for i, late in what.late.items():
+            arrives[i] += late
+        event_times = np.rint((self._start + moments + device.skew_s) * 1000).astype(np.int64).tolist()
+        arrivals = np.rint((self._start + arrives) * 1000).astype(np.int64).tolist()
+        for i, (sent, event_ms, arrived, arrives_at_all, value) in enumerate(
+            zip(moments.tolist(), event_times, arrivals, kept.tolist(), said, strict=True)
+        ):
             payload = device.payload(event_ms, value)
-            if not kept[i]:
+            if not arrives_at_all:
                 continue
-            arrived = self._ms(arrives[i] + what.late.get(i, 0.0))
             out.append((arrived, "sensor-readings", payload))
             if i in what.twice:
                 out.append((arrived + round(what.twice[i] * 1000), "sensor-readings", payload))
@@ -378,9 +385,7 @@ class StoreRun:
             )
             out.append((arrived, "cv-detections", payload.encode()))
 
-    def _shelves(
-        self, name: str, people: StoreDay, camera: str, begin: float, end: float, out: list[Message]
-    ) -> None:
+    def _shelves(self, name: str, people: StoreDay, camera: str, begin: float, end: float, out: list[Message]) -> None:
         store_id = self.store["store_id"]
         for facing, steps in people.stock.items():
             rng = chance(self._seed, facing, name)
@@ -445,7 +450,7 @@ class StoreRun:
             event = {"event_id": f"{lane}-{self._seed}-{ms}", "event_time": to_rfc3339(ms)}
             event |= {"store_id": self.store["store_id"], "schema_version": 1, "lane_id": lane}
             event |= {"lane_kind": "self_checkout" if lane in alone else "staffed", "status": status}
-            event["terminals"] = 0 if status == "closed" else 5 if lane in alone else 1
+            event["terminals"] = 0 if status == "closed" else TERMINALS if lane in alone else 1
             out.append((self._arrival(self._since(when), rng), "lane-status", dumps(event)))
 
     def _tills(
@@ -487,7 +492,9 @@ class StoreRun:
                 out.append((arrived, "sensor-readings", _bad(device, fault.what, self._ms(fault.start), rng)))
                 when = to_rfc3339(arrived)
                 self.labels.append(
-                    Label("bad-input", fault.store_id, fault.asset_id, fault.covers, when, when, when, 1.0, (), fault.what)
+                    Label(
+                        "bad-input", fault.store_id, fault.asset_id, fault.covers, when, when, when, 1.0, (), fault.what
+                    )
                 )
 
     # ---- labels
@@ -517,7 +524,7 @@ class StoreRun:
             start_ms = self._ms(fault.start)
             expect: tuple[str, ...] = ()
             if fault.fault in _OF_CASES:
-                expect = self._expect_warm(fault, start_ms, self._ms(recovered))
+                start_ms, expect = self._expect_warm(fault, start_ms, self._ms(recovered))
             elif fault.fault in _SILENCES:
                 start_ms, back_ms, expect = self._expect_silence(fault)
                 recovered = max(recovered, (back_ms / 1000 - self._start) + _SLACK_S)
@@ -535,11 +542,18 @@ class StoreRun:
                 )
             )
 
-    def _expect_warm(self, fault: Fault, start_ms: int, until_ms: int) -> tuple[str, ...]:
+    def _expect_warm(self, fault: Fault, start_ms: int, until_ms: int) -> tuple[int, tuple[str, ...]]:
+        """(start, rules to expect). Where a defrost had the case past its limit when the fault came, and the fault kept
+        it there, it is one stretch to any rule: it counts from its beginning."""
         asset_class = next(a["asset_class"] for a in self.assets if a["asset_id"] == fault.asset_id)
         limits, watch = TOO_WARM[asset_class], self._watches[fault.asset_id]
+        before = [(time, value) for time, value in sorted(watch.readings) if time < start_ms]
+        for time, value in reversed(before):
+            if value <= limits.levels[0][0]:
+                break
+            start_ms = time
         told = too_warm(watch.readings, watch.defrosts, limits, _MARGIN_C, _MARGIN_MS)
-        return (limits.rule,) if any(start_ms <= first <= until_ms for first, _ in told) else ()
+        return start_ms, (limits.rule,) if any(start_ms <= first <= until_ms for first in told) else ()
 
     def _expect_silence(self, fault: Fault) -> tuple[int, int, tuple[str, ...]]:
         """(last report before it, first arrival after it, both epoch ms; rules to expect)."""
@@ -547,24 +561,20 @@ class StoreRun:
         first, back, expect = start_ms, end_ms, False
         for asset_id in fault.covers:
             for device in self._devices[asset_id]:
-                heard = self._watches[asset_id].heard.get(device.device_id, [])
                 if fault.fault == "silent-sensor" and device is not self._silent_one(asset_id):
                     continue
-                arrivals = [arrived for _, arrived in heard]
-                gap = longest_gap(arrivals, start_ms, end_ms)
-                if gap >= silent_after(device.spec["interval_s"]):
-                    first = min([first, *[max(sent for sent, _ in before)]] if (before := _before(heard, start_ms)) else [first])
-                    back = max(back, min((at for at in arrivals if at >= end_ms), default=end_ms))
-                watched = device.asset["asset_class"] in TOO_WARM and device.spec["metric"] == "temperature"
-                expect |= watched and gap >= silent_after(device.spec["interval_s"]) + 30_000
+                heard = self._watches[asset_id].heard.get(device.device_id, [])
+                gap = longest_gap([arrived for _, arrived in heard], start_ms, end_ms)
+                patience = silent_after(device.spec["interval_s"])
+                if gap >= patience:
+                    first = min(first, max((sent for sent, _ in heard if sent < start_ms), default=first))
+                    back = max(back, min((arrived for _, arrived in heard if arrived >= end_ms), default=end_ms))
+                ruled = device.asset["asset_class"] in TOO_WARM and device.spec["metric"] in SILENT_METRICS
+                expect |= ruled and gap >= patience + 30_000
         return first, back, (SILENT,) if expect else ()
 
 
 _SILENCES = ("silent-sensor", "network-outage")
-
-
-def _before(heard: list[tuple[int, int]], at_ms: int) -> list[tuple[int, int]]:
-    return [pair for pair in heard if pair[0] < at_ms]
 
 
 def _on_sale(reference: Reference, store: Event) -> list[Event]:
@@ -587,7 +597,7 @@ def _inputs(
         while start < stop and at < len(when):
             edge = min(stop, begin + (at + 1) * STEP_S)
             if at >= 0:
-                inputs.door[at] += (edge - start) / STEP_S
+                inputs.door[at] += (edge - start) / STEP_S / _DOORS
             start, at = edge, at + 1
     for fault in case.faults:
         on = (when > fault.start) & (when <= fault.end)

@@ -13,12 +13,15 @@ chilled case near 2 °C defrosts by standing off. A running time of about 55 % i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 STEP_S = 10
 """Length of a step, seconds."""
+_RECOVERED_S = 7200
+"""Some time after which a case is in its thermostat's band again after a defrost began, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,17 @@ class Trace:
     power: np.ndarray
 
 
-def case_model(asset_class: str, setpoint: float, has_door: bool, rng: np.random.Generator) -> CaseModel:
-    """A case of this class; no two are alike. Raises ValueError for a class that is no case."""
+def case_model(
+    asset_class: str, setpoint: float, has_door: bool, rng: np.random.Generator, spared: Sequence[float] = ()
+) -> CaseModel:
+    """A case of this class; no two are alike. spared: moments (seconds since the start) that shall find it in range,
+    so that no defrost begins in the two hours before, where its times of day allow.
+
+    Raises ValueError for a class that is no case.
+    """
     duty = rng.uniform(0.52, 0.58)
-    every = rng.uniform(6 * 3600, 8 * 3600)
-    first = rng.uniform(1200, every)
+    every = float(rng.choice([6, 8])) * 3600  # by the clock, the same times each day
+    first = _first_defrost(every, spared, rng)
     if asset_class == "freezer":
         tau = rng.uniform(6.3, 7.7) * 3600
         gap = 21.0 - setpoint
@@ -124,6 +133,15 @@ def case_model(asset_class: str, setpoint: float, has_door: bool, rng: np.random
             heater_kw=0.0,
         )
     raise ValueError(f"{asset_class}: no thermal model; there are freezer and cooler")
+
+
+def _first_defrost(every: float, spared: Sequence[float], rng: np.random.Generator) -> float:
+    """Seconds until the first one: staggered by chance."""
+    for _ in range(100):
+        first = float(rng.uniform(1200, every))
+        if all((moment - first) % every >= _RECOVERED_S for moment in spared):
+            break
+    return first
 
 
 def at_rest(model: CaseModel, rng: np.random.Generator) -> CaseState:
