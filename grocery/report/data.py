@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -53,7 +53,7 @@ class Case:
 @dataclass(slots=True)
 class StorePage:
     """One store's part of the page. dates: the business dates shown, oldest first. queue: x (local times), people,
-    lanes. sales: net amount and receipts."""
+    lanes, None where no camera looked. sales: net amount and receipts."""
 
     store_id: str
     name: str
@@ -237,10 +237,16 @@ def _add_alerts(gold: duckdb.DuckDBPyConnection, pages: dict[str, StorePage], ca
 
 
 def _add_queues(gold: duckdb.DuckDBPyConnection, pages: dict[str, StorePage]) -> None:
+    step = timedelta(minutes=QUEUE_STEP_MINUTES)
     for row in _rows(gold, _QUEUES):
         page = pages[row["store_id"]]
-        page.queue["x"].append(row["x"])
-        page.queue["people"].append(round(row["people"], 2))
-        page.queue["lanes"].append(row["lanes"])
+        x, people, lanes = page.queue["x"], page.queue["people"], page.queue["lanes"]
+        if x and row["x"] > x[-1] + 3 * step:  # closed, or no camera: the lines break
+            x.append(x[-1] + step)
+            people.append(None)
+            lanes.append(None)
+        x.append(row["x"])
+        people.append(round(row["people"], 2))
+        lanes.append(row["lanes"])
         if page.busiest is None or row["people"] > page.busiest["people"]:
             page.busiest = row

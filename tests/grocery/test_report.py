@@ -75,3 +75,15 @@ def test_the_line_breaks_where_nothing_was_heard(stores):
     silent = next(c for c in stores["store-001"].cases if c.asset_id == "store-001-cooler-02")
     assert silent.y.count(None) == 1
     assert len(silent.y) == 161
+
+
+@pytest.mark.integration
+def test_the_queue_breaks_where_no_camera_looked(stores):
+    assert stores["store-001"].queue["people"].count(None) == 0
+    queue = stores["store-002"].queue
+    gap = queue["people"].index(None)
+    assert (queue["x"][gap].strftime("%H:%M"), queue["lanes"][gap], queue["x"][gap + 1].strftime("%H:%M")) == (
+        "15:00",
+        None,
+        "16:00",
+    )
