@@ -63,6 +63,7 @@ def step(
         "value": "" if last is None else _number(last[1]),
         "limit": _number(alert.limit),
         "unit": unit,
+        "duration": _duration(happened_at - alert.starts_at if kind != "absent_for" else round(alert.limit * 1000)),
         "severity": alert.severity,
         "rule": name,
     }
@@ -109,6 +110,12 @@ def _evidence(spot: Spot) -> dict[str, Any]:
     at, value, event_id = spot
     named = {"event_id": event_id} if event_id else {}
     return named | {"event_time": to_text(at), "value": value}
+
+
+def _duration(ms: int) -> str:
+    """`5 min`, `1 h 10 min`."""
+    hours, minutes = divmod(round(ms / 60_000), 60)
+    return " ".join(([f"{hours} h"] if hours else []) + ([f"{minutes} min"] if minutes or not hours else []))
 
 
 def _number(value: float) -> str:

@@ -26,7 +26,19 @@ from schemas.contract import contract
 RANK = {"info": 0, "warning": 1, "critical": 2}
 STATE_METRICS = ("defrost", "door_open", "compressor")
 """Metrics that are 1 (on, open) or 0, so that a mask can follow them."""
-PLACEHOLDERS = ("store", "asset", "asset_class", "device", "metric", "value", "limit", "unit", "severity", "rule")
+PLACEHOLDERS = (
+    "store",
+    "asset",
+    "asset_class",
+    "device",
+    "metric",
+    "value",
+    "limit",
+    "unit",
+    "duration",
+    "severity",
+    "rule",
+)
 """What an annotation may name in braces."""
 OWN_LABELS = ("alertname", "severity", "store_id", "asset_id", "asset_class", "device_id", "metric")
 """Labels the engine sets."""
@@ -297,7 +309,7 @@ def _escalation_problems(rule: Rule, level: Escalation, where: Path) -> Iterator
     if limit in (None, rule.limit) and level.for_ms <= rule.for_ms:
         yield (
             (*where, "for") if level.for_ms else where,
-            f"escalate for ({_span(level.for_ms)}) must be longer than the rule's for ({_span(rule.for_ms)}) "
+            f"escalate for ({span(level.for_ms)}) must be longer than the rule's for ({span(rule.for_ms)}) "
             f"at the same limit; make it longer, or give {word}",
         )
 
@@ -394,7 +406,7 @@ def _num(value: float | None) -> str:
     return f"{value:g}"
 
 
-def _span(ms: int) -> str:
+def span(ms: int) -> str:
     """A duration as one writes it."""
     for unit in ("h", "m", "s"):
         if ms and ms % _MS[unit] == 0:

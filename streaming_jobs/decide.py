@@ -17,10 +17,9 @@ from alerting.events import Unreadable, read_batch
 from alerting.instants import to_ms
 from alerting.rules import RuleSet
 from alerting.state import Store, dumps, loads
+from streaming_jobs.runtime import COUNTED
 
 ALERT = Types.ROW_NAMED(["store_id", "alert", "decided_ms"], [Types.STRING(), Types.STRING(), Types.LONG()])
-COUNTED = ("unreadable", "other_store", "unusable", "duplicate", "too_late")
-"""What the engine could not use, as Flink metrics of the operator."""
 _LOG = logging.getLogger(__name__)
 
 

@@ -106,3 +106,20 @@ def _get(url: str) -> dict[str, Any] | None:
             return json.load(answer)
     except (OSError, ValueError):
         return None
+
+
+def counted(rest: str, job_id: str) -> dict[str, int]:
+    """What the engine could not use since the job's last start, by name; empty while Flink has no figures."""
+    from streaming_jobs.runtime import COUNTED, ENGINE
+
+    job = _get(f"{rest}/jobs/{job_id}") or {"vertices": []}
+    found: dict[str, int] = {}
+    for vertex in job["vertices"]:
+        if ENGINE not in vertex["name"]:
+            continue
+        base = f"{rest}/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
+        names = [item["id"] for item in _get(base) or [] if item["id"].rpartition(".")[2] in COUNTED]
+        for item in _get(f"{base}?get={','.join(names)}&agg=sum") or [] if names else []:
+            name = item["id"].rpartition(".")[2]
+            found[name] = found.get(name, 0) + int(item["sum"])
+    return found

@@ -12,6 +12,10 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 MAX_PARALLELISM = 128
 """Fixed for good: state is kept in so many key groups, and a savepoint with another number does not restore."""
+ENGINE = "engine"
+"""Uid and name of the operator that decides."""
+COUNTED = ("unreadable", "other_store", "unusable", "duplicate", "too_late")
+"""What the engine could not use, as metrics of that operator."""
 STATE_CACHE = 100_000
 """Keys a task keeps on Python's side in process mode; the default of 1000 makes a task with more stores 4x slower."""
 
@@ -79,8 +83,8 @@ def run(job: Job, args: list[str]) -> None:
         tables.to_data_stream(tables.sql_query(job.query))
         .key_by(lambda row: row[0], key_type=Types.STRING())
         .process(Decide(rules), output_type=ALERT)
-        .uid("engine")
-        .name("engine")
+        .uid(ENGINE)
+        .name(ENGINE)
     )
     tables.create_temporary_view("decided", tables.from_data_stream(decided))
     tables.execute_sql(

@@ -1,5 +1,120 @@
 """`grocery stream`."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
+if TYPE_CHECKING:
+    from grocery.stack import Stack
+
 app = typer.Typer(help="Flink jobs: submit, status, cancel.", no_args_is_help=True)
+
+_Job = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, e.g. cold_chain.")]
+
+
+def _stack() -> Stack:
+    from grocery.settings import settings
+    from grocery.stack import Stack
+
+    return Stack(settings().stack_home, settings().logs)
+
+
+@app.command()
+def submit(
+    job: _Job,
+    rules: Annotated[
+        Path | None, typer.Option("--rules", help="Rule file; default: rules/JOB.yaml of the chain.")
+    ] = None,
+) -> None:
+    """Check a job's rules and run it on the local stack; returns once Flink has taken it.
+
+    The rules travel with the job, so a change of the file needs a cancel and a submit. A job that was cancelled goes on
+    from its newest checkpoint, with the new rules; its open alerts stay open.
+
+    Example:
+
+      grocery stack up && grocery stream submit cold_chain
+    """
+    from rich.console import Console
+
+    from grocery.gateway import clear_errors
+    from grocery.settings import settings
+    from streaming_jobs.submit import job_named
+    from streaming_jobs.submit import submit as hand_over
+
+    console = Console()
+    with clear_errors():
+        file = rules or settings().chain / "rules" / job_named(job).rules
+        stack = _stack()
+        with console.status(f"Submitting {job} with {file}…"):
+            job_id = hand_over(stack, job, file)
+        now = stack.job(job)
+    console.print(f"{job} runs as {job_id}: {stack.flink_rest}/#/job/{job_id}", highlight=False, soft_wrap=True)
+    if now is not None and now.resumed_from:
+        console.print(f"It went on from {now.resumed_from}", highlight=False, soft_wrap=True)
+    console.print("Next: `grocery alerts watch`, `grocery stream status`", highlight=False)
+
+
+@app.command()
+def status() -> None:
+    """Show each job: its state, how many records it has yet to decide on, and what it could not use.
+
+    Columns after `behind` count since the job's last start: unreadable (no event; stays on the topic and goes to
+    bronze), unusable (no device or time), duplicate, too late (older than what a device is remembered by).
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from grocery.gateway import clear_errors
+    from streaming_jobs.progress import counted, lag
+    from streaming_jobs.submit import jobs
+
+    console = Console()
+    with clear_errors():
+        stack = _stack()
+        rest, kafka = stack.flink_rest, stack.kafka
+        known = jobs()
+        submitted = {job.name: job for job in stack.jobs()}
+        table = Table("job", "state", "behind", "unreadable", "unusable", "duplicate", "too late", "resumed from")
+        for name, job in known.items():
+            now = submitted.get(name)
+            if now is None:
+                table.add_row(name, "not submitted", "", "", "", "", "", "")
+                continue
+            behind = sum(lag(kafka, name, topic).records for topic in job.reads.values())
+            counts = counted(rest, now.job_id) if now.job_id and now.state == "RUNNING" else {}
+            columns = [str(counts.get(word, "?")) for word in ("unreadable", "unusable", "duplicate", "too_late")]
+            table.add_row(name, now.error or now.state, f"{behind:,}", *columns, _checkpoint(now.resumed_from))
+    console.print(table)
+    console.print(f"Flink's own pages: {rest}", highlight=False)
+
+
+def _checkpoint(path: str | None) -> str:
+    return "/".join(Path(path).parts[-2:])[-40:] if path else ""
+
+
+@app.command()
+def cancel(
+    job: _Job,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget its checkpoints too: the next submit begins at the beginning.")
+    ] = False,
+) -> None:
+    """End a job. Its newest checkpoint stays, so the next submit goes on from there, unless --forget is given."""
+    from rich.console import Console
+
+    from grocery.gateway import clear_errors
+    from streaming_jobs.submit import job_named
+
+    with clear_errors():
+        job_named(job)
+        stack = _stack()
+        if forget:
+            stack.forget(job)
+        else:
+            stack.cancel(job)
+    said = "and its checkpoints are forgotten" if forget else f"`grocery stream submit {job}` goes on from here"
+    Console().print(f"{job} has ended; {said}.", highlight=False)
