@@ -9,30 +9,33 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from grocery.stack import state
 from grocery.stack.errors import StackError
 from grocery.stack.local import Stack
+from grocery.stack.supervision import SupervisorGone
 
 LOOK_S = 1.0
 RETRY_S = 15.0
 
 
 def watch(stack: Stack) -> None:
-    """Look once a second, for ever. A submission that failed is tried again after RETRY_S."""
+    """Look once a second until the stack is shut down. A submission that failed is tried again after RETRY_S."""
     not_before: dict[str, float] = {}
     manager = 0
     while True:
         remembered = state.read(stack.home)
         if remembered is not None and remembered.owner is not None and not _lives(remembered.owner):
-            print(f"the owner, process {remembered.owner.pid}, is gone: stopping the stack", flush=True)
+            _say(f"the owner, process {remembered.owner.pid}, is gone: stopping the stack")
             stack.shut_down()
             return
         before, manager = manager, stack.pid("jobmanager") or manager
         if before and manager != before and stack.pid("taskmanager"):
-            print(f"the job manager is new, process {manager}: restarting the task manager", flush=True)
+            _say(f"the job manager is new, process {manager}: restarting the task manager")
             stack.kill("taskmanager")
+        stack.retire_ended_jobs()
         for name in stack.forgotten_jobs():
             if time.monotonic() < not_before.get(name, 0):
                 continue
@@ -40,11 +43,15 @@ def watch(stack: Stack) -> None:
                 again = stack.resume(name)
             except StackError as error:
                 not_before[name] = time.monotonic() + RETRY_S
-                print(f"{name} could not be resumed, next try in {RETRY_S:.0f} s: {error}", flush=True)
+                _say(f"{name} could not be resumed, next try in {RETRY_S:.0f} s: {error}")
             else:
                 if again is not None:
-                    print(f"{name} resumed as {again.job_id} from {again.resumed_from}", flush=True)
+                    _say(f"{name} resumed as {again.job_id} from {again.resumed_from or 'the beginning'}")
         time.sleep(LOOK_S)
+
+
+def _say(what: str) -> None:
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {what}", flush=True)
 
 
 def _lives(owner: state.Owner) -> bool:
@@ -57,4 +64,7 @@ def _lives(owner: state.Owner) -> bool:
 
 
 if __name__ == "__main__":
-    watch(Stack(Path(sys.argv[1]), Path(sys.argv[2])))
+    try:
+        watch(Stack(Path(sys.argv[1]), Path(sys.argv[2])))
+    except SupervisorGone as gone:
+        _say(f"{gone}; nothing to keep any more")

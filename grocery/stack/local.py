@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from grocery.settings import PROJECT, settings
 from grocery.stack import flink, ports, state
@@ -28,7 +28,10 @@ from grocery.stack.config import (
     supervisord_conf,
 )
 from grocery.stack.errors import StackError, last_lines
-from grocery.stack.supervision import Process, Supervisor, launch
+from grocery.stack.supervision import Process, Supervisor, SupervisorGone, launch
+
+if TYPE_CHECKING:
+    import psutil
 
 DISK_NEEDED = 2 * 1024**3
 START_S = 90
@@ -145,9 +148,12 @@ class Stack:
     def status(self) -> Status:
         remembered = state.read(self.home)
         supervisor = self._supervisor()
+        try:
+            processes = supervisor.processes() if supervisor else []
+        except SupervisorGone:
+            supervisor = None
         if remembered is None or supervisor is None:
             return Status(False, None, None, [])
-        processes = supervisor.processes()
         up = {process.name for process in processes if process.state in ("RUNNING", "STARTING")}
         return Status(
             running=True,
@@ -272,6 +278,14 @@ class Stack:
             return []
         return [name for name, job in remembered.jobs.items() if job.wanted and job.job_ids[-1] not in states]
 
+    def retire_ended_jobs(self) -> None:
+        """A job that finished, failed for good or was cancelled on Flink's web page is not wanted any more."""
+        ended = [job.name for job in self.jobs() if job.wanted and job.state in flink.TERMINAL]
+        if ended:
+            with state.edit(self.home) as remembered:
+                for name in ended:
+                    remembered.jobs[name].wanted = False
+
     def shut_down(self) -> None:
         """Ask supervisord to end everything, and do not wait: for a caller that is itself supervised."""
         supervisor = self._supervisor()
@@ -325,7 +339,7 @@ class Stack:
     def _running(self) -> Supervisor:
         supervisor = self._supervisor()
         if supervisor is None:
-            raise StackError("the stack is not running; start it: grocery stack up")
+            raise SupervisorGone("the stack is not running; start it: grocery stack up")
         return supervisor
 
     def _check_disk(self) -> None:
@@ -510,16 +524,25 @@ class Stack:
         """End processes of this stack whose supervisord is gone. They carry the stack's folder in their environment."""
         import psutil
 
+        found = False
+        while strays := self._strays():
+            found = True
+            for process in strays:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(strays, timeout=10)
+        return found
+
+    def _strays(self) -> list[psutil.Process]:
+        import psutil
+
         strays = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get(MARK) == str(self.home) and process.pid != os.getpid():
+                mine = process.environ().get(MARK) == str(self.home)
+                if mine and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                     strays.append(process)
-        for process in strays:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(strays, timeout=10)
-        return bool(strays)
+        return strays
 
 
 def _link_libraries(folder: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from xmlrpc.client import Fault, ServerProxy, Transport
+from typing import Any
+from xmlrpc.client import Fault, ProtocolError, ServerProxy, Transport
 
 from grocery.stack.config import HOST
 from grocery.stack.errors import StackError
 
-ALREADY_STARTED, NOT_RUNNING = 60, 70
+SHUTDOWN_STATE, ALREADY_STARTED = 6, 60
 TIMEOUT_S = 30
 
 
@@ -32,8 +35,12 @@ class _Timed(Transport):
         return connection
 
 
+class SupervisorGone(StackError):
+    """supervisord does not answer any more, or is shutting down."""
+
+
 class Supervisor:
-    """One supervisord. Knows only where it listens; every call asks it anew."""
+    """One supervisord. Knows only where it listens; every call asks it anew, and may raise SupervisorGone."""
 
     def __init__(self, port: int, password: str) -> None:
         self._rpc = ServerProxy(f"http://grocery:{password}@{HOST}:{port}/RPC2", transport=_Timed(), allow_none=True)
@@ -41,21 +48,21 @@ class Supervisor:
     @property
     def alive(self) -> bool:
         try:
-            return self._rpc.supervisor.getState()["statename"] == "RUNNING"
-        except (OSError, ConnectionError, Fault):
+            return self._call("getState")["statename"] == "RUNNING"
+        except StackError:
             return False
 
     @property
     def pid(self) -> int:
-        return self._rpc.supervisor.getPID()
+        return self._call("getPID")
 
     def processes(self) -> list[Process]:
-        return [_process(info) for info in self._rpc.supervisor.getAllProcessInfo()]
+        return [_process(info) for info in self._call("getAllProcessInfo")]
 
     def process(self, name: str) -> Process:
         """Raises StackError for a name that is not supervised."""
         try:
-            return _process(self._rpc.supervisor.getProcessInfo(name))
+            return _process(self._call("getProcessInfo", name))
         except Fault as fault:
             known = ", ".join(process.name for process in self.processes())
             raise StackError(f"no process {name} in this stack; there are: {known}") from fault
@@ -63,21 +70,25 @@ class Supervisor:
     def start(self, name: str) -> None:
         """Start a program; nothing happens when it runs already. Does not wait."""
         try:
-            self._rpc.supervisor.startProcess(name, False)
+            self._call("startProcess", name, False)
         except Fault as fault:
             if fault.faultCode != ALREADY_STARTED:
                 raise StackError(f"{name} cannot be started: {fault.faultString}") from fault
 
-    def stop(self, name: str) -> None:
-        """Stop a program and wait for its end; nothing happens when it does not run."""
-        try:
-            self._rpc.supervisor.stopProcess(name, True)
-        except Fault as fault:
-            if fault.faultCode != NOT_RUNNING:
-                raise StackError(f"{name} cannot be stopped: {fault.faultString}") from fault
-
     def shutdown(self) -> None:
-        self._rpc.supervisor.shutdown()
+        """Ask it to stop every program and itself; does not wait. Nothing happens when it is about to already."""
+        with contextlib.suppress(SupervisorGone):
+            self._call("shutdown")
+
+    def _call(self, method: str, *args: object) -> Any:
+        try:
+            return getattr(self._rpc.supervisor, method)(*args)
+        except (OSError, HTTPException, ProtocolError) as error:
+            raise SupervisorGone(f"supervisord does not answer: {error.__class__.__name__}") from error
+        except Fault as fault:
+            if fault.faultCode != SHUTDOWN_STATE:
+                raise
+            raise SupervisorGone("supervisord is shutting down") from fault
 
 
 def launch(conf: Path, env: dict[str, str]) -> None:
