@@ -400,7 +400,7 @@ class StoreRun:
                 payload = (
                     f'{{"event_id":"{facing}-{self._seed}-{ms}","event_time":"{to_rfc3339(ms)}",'
                     f'"store_id":"{store_id}","schema_version":1,"camera_id":"{camera}","zone_id":"{facing}-zone",'
-                    f'"zone_kind":"facing","asset_id":"{facing}","seen":"{what}","value":{share:.2f},'
+                    f'"zone_kind":"facing","asset_id":"{facing}","seen":"{what}","value":{round(share, 2)},'
                     f'"confidence":{confidence},"model":"shelf-watch","model_version":"1.8.0",'
                     f'"frame_ref":"premises://{camera}/{ms}"}}'
                 )
@@ -441,12 +441,11 @@ class StoreRun:
             state |= {lane: status for at, lane, status in people.lane_changes if at <= when}
             told += [(when, lane, status) for lane, status in state.items()]
         rng = chance(self._seed, self.store["store_id"], name, "lanes")
-        seen: set[tuple[str, int]] = set()
-        for when, lane, status in sorted(told):
-            if not 0 <= self._since(when) < self._horizon or (lane, round(when * 1000)) in seen:
+        # A lane that closes and opens in the same instant is open: `open` sorts last.
+        states = {(round(when * 1000), lane): (when, status) for when, lane, status in sorted(told)}
+        for (ms, lane), (when, status) in states.items():
+            if not 0 <= self._since(when) < self._horizon:
                 continue
-            ms = round(when * 1000)
-            seen.add((lane, ms))
             event = {"event_id": f"{lane}-{self._seed}-{ms}", "event_time": to_rfc3339(ms)}
             event |= {"store_id": self.store["store_id"], "schema_version": 1, "lane_id": lane}
             event |= {"lane_kind": "self_checkout" if lane in alone else "staffed", "status": status}
