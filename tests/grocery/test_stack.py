@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -317,3 +318,17 @@ def test_jobs_are_cancelled_resumed_and_named_in_errors(stack, counted):
     stack.submit("counting", COUNTING_JOB, [stack.kafka, counted.topic_in, counted.topic_out])
     counted.expect_all()
     stack.forget("broken")
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+def test_jobs_run_again_after_down_and_up_and_the_web_page_is_there(stack, counted):
+    counted.send(10)
+    counted.expect_all()
+    stack.down()
+    stack.up(owner=os.getpid())
+    counted.send(10)
+    counted.expect_all()
+    assert stack.job("counting").resumed_from is not None
+    with urllib.request.urlopen(stack.flink_rest, timeout=10) as page:
+        assert "Flink" in page.read().decode()
