@@ -1,0 +1,109 @@
+"""What holds for every log."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alerting.engine import KEPT, Engine
+from alerting.events import Logged
+from alerting.state import dumps, loads
+from schemas.contract import contract
+from schemas.validate import validator
+from tests.alerting.logs import FREEZER, STORE, curve, decide, engine, reading, shipped, tick
+
+DEFROST = "s001-freezer-01-d"
+COOLER = "s001-cooler-01-t"
+ROSTER = {FREEZER: 300, DEFROST: 300, COOLER: 300}
+_breaches = validator(contract("alert"))
+
+
+@st.composite
+def logs(draw) -> list[Logged]:
+    """A store's log of some hours: values around the limits, late, doubled and wrong readings, pauses."""
+    log, minute, sent = [tick(0, ROSTER)], 0.0, []
+    for _ in range(draw(st.integers(20, 120))):
+        minute += draw(st.sampled_from([0, 0.01, 1, 5, 5, 5, 10, 30, 200]))
+        what = draw(st.integers(0, 19))
+        if what < 10:
+            late = draw(st.sampled_from([0, 0, 0, 0, 5, 7, 20, 400, -60]))
+            value = draw(st.sampled_from([-20, -17, -15.5, -14.5, -14, -13, -11, -9]))
+            sent.append(reading(minute - late, value, arrived=minute))
+            log.append(sent[-1])
+        elif what < 13:
+            log.append(reading(minute, draw(st.sampled_from([0, 1])), device=DEFROST))
+        elif what < 15:
+            log.append(reading(minute, draw(st.sampled_from([3, 4.5, 6, 9])), device=COOLER))
+        elif what < 16 and sent:
+            again = draw(st.sampled_from(sent[-10:]))
+            log.append(Logged(reading(minute, 0).arrived_ms, again.event))
+        elif what < 17:
+            log.append(reading(minute, None, kind="bad-reading"))
+        elif what < 18:
+            devices = dict(draw(st.lists(st.sampled_from(sorted(ROSTER.items())), unique=True)))
+            log.append(tick(minute, devices))
+        else:
+            log.append(tick(minute))
+    return log
+
+
+def bytes_of(alerts) -> bytes:
+    return b"\n".join(msgspec.json.encode(alert) for alert in alerts)
+
+
+@settings(max_examples=150, deadline=None)
+@given(logs(), st.lists(st.integers(0, 120), max_size=8))
+def test_any_cut_into_batches_with_a_restart_at_each_gives_the_same_alerts_byte_for_byte(log, cuts):
+    whole = decide(log)
+    edges = [0, *sorted(min(cut, len(log)) for cut in cuts), len(log)]
+    text, told = dumps(engine().start(STORE)), []
+    for start, end in zip(edges, edges[1:], strict=False):
+        state, new = Engine(shipped()).advance(loads(text), log[start:end])
+        text = dumps(state)
+        told += new
+    assert bytes_of(told) == bytes_of(whole)
+    last, _ = engine().advance(engine().start(STORE), log)
+    assert text == dumps(last)
+
+
+@settings(max_examples=150, deadline=None)
+@given(logs())
+def test_an_alerts_events_follow_its_life_and_keep_the_contract(log):
+    lives = defaultdict(list)
+    for alert in decide(log):
+        assert _breaches(msgspec.json.decode(msgspec.json.encode(alert))) == []
+        lives[alert["alert_id"]].append(alert)
+    for life in lives.values():
+        assert [alert["sequence"] for alert in life] == list(range(1, len(life) + 1))
+        events = [alert["event"] for alert in life]
+        assert events[0] == "raised"
+        assert events[1:] in ([], ["resolved"], ["escalated"], ["escalated", "resolved"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs())
+def test_nothing_a_store_is_remembered_by_grows_without_bound(log):
+    state, _ = engine().advance(engine().start(STORE), log)
+    assert len(state.devices) <= len(ROSTER)
+    assert all(len(device.recent) <= KEPT for device in state.devices.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(9, 20), st.lists(st.sampled_from([0.0, 1.0, 4.0, 6.0, 11.0]), min_size=32, max_size=32))
+def test_an_excursion_well_past_for_gives_the_same_alert_in_whatever_order_it_comes(length, delays):
+    """Readings come up to 11 min late, the excursion is longer than `for` and that together."""
+    story = curve([-20] * 4 + [-14] * length + [-18] * 8)
+    undisturbed = decide(story)
+    late = [
+        Logged(logged.arrived_ms + round(delay * 60_000), logged.event)
+        for logged, delay in zip(story, delays, strict=False)
+    ]
+    disturbed = decide(sorted(late, key=lambda logged: logged.arrived_ms))
+
+    def told(alerts):
+        return [(alert["alert_id"], alert["sequence"], alert["event"], alert["starts_at"]) for alert in alerts]
+
+    assert told(disturbed) == told(undisturbed)
