@@ -139,12 +139,12 @@ def a_day(
     """spans: opening hours; midnight: the local day's start; surges: (start, end, times as many); empty: facing ->
     spans in which nothing is put on it. All epoch seconds."""
     comes = _arrivals(floor, day, spans, midnight, rng)
-    shoppers = _baskets(floor, comes, None, rng)
+    shoppers = _baskets(floor, comes, None, floor.popularity, rng)
     for start, end, times in surges:
         usual = sum(1 for s in shoppers if start <= s.queues < end)
         extra = rng.poisson(usual * (times - 1)) if spans else 0
         queues = np.sort(rng.uniform(start, end, extra))
-        shoppers += _baskets(floor, queues, queues, rng)
+        shoppers += _baskets(floor, queues, queues, _dry(floor), rng)
     result = StoreDay(shoppers, defaultdict(list))
     _take(floor, result, midnight, empty)
     _open_doors(floor, result, rng)
@@ -175,14 +175,22 @@ def _curve(hour: np.ndarray) -> np.ndarray:
     return 0.28 + 0.75 * noon + evening
 
 
-def _baskets(floor: Floor, comes: np.ndarray, queues: np.ndarray | None, rng: np.random.Generator) -> list[Shopper]:
+def _dry(floor: Floor) -> np.ndarray:
+    """Popularity among those of a surge: they come for drinks and snacks, and open no case."""
+    dry = floor.popularity * [product.get("storage", "ambient") == "ambient" for product in floor.products]
+    return dry / dry.sum() if dry.any() else floor.popularity
+
+
+def _baskets(
+    floor: Floor, comes: np.ndarray, queues: np.ndarray | None, popularity: np.ndarray, rng: np.random.Generator
+) -> list[Shopper]:
     """queues: when they reach the checkout, where that is given; they came before."""
     count = len(comes)
     if not count:
         return []
     lines = np.minimum(45, 1 + rng.lognormal(1.5, 0.75, count).astype(int))
     total = int(lines.sum())
-    chosen = rng.choice(len(floor.products), total, p=floor.popularity).tolist()
+    chosen = rng.choice(len(floor.products), total, p=popularity).tolist()
     pieces = (1 + (rng.random(total) < 0.22) + (rng.random(total) < 0.05)).tolist()
     kilos = np.clip(rng.lognormal(-0.45, 0.5, total), 0.08, 4.0).round(3).tolist()
     when = rng.random(total).tolist()

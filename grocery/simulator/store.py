@@ -108,7 +108,8 @@ class StoreRun:
         doors = any(d["metric"] == "door_open" for d in asset["devices"])
         setpoint = asset.get("setpoint", -20.0 if asset["asset_class"] == "freezer" else 2.0)
         mine = [f for f in self._faults if f.asset_id == asset["asset_id"] and f.fault in _OF_CASES]
-        model = thermal.case_model(asset["asset_class"], float(setpoint), doors, rng, [f.start for f in mine])
+        stuck = [f for f in self._of("stuck-sensor") if f.asset_id == asset["asset_id"]]
+        model = thermal.case_model(asset["asset_class"], float(setpoint), doors, rng, [f.start for f in mine + stuck])
         return _Case(asset, model, thermal.at_rest(model, rng), mine)
 
     def _make_devices(self) -> dict[str, list[Device]]:
@@ -170,11 +171,11 @@ class StoreRun:
         people = a_day(self._floor, day, spans, midnight, chance(self._seed, store_id, name, "shop"), surges, empty)
         out: list[Message] = []
         self._sensors(name, people, spans, begin, end, out)
-        self._cameras(name, people, spans, midnight, begin, end, out)
-        self._lanes(name, people, spans, begin, end, out)
-        self._tills(day, people, spans, begin, end, out)
+        self._cameras(name, people, spans, begin, end, out)
+        self._lanes(name, people, spans, begin, out)
+        self._tills(day, people, spans, out)
         self._bad_inputs(name, begin, end, out)
-        self._watch_recoveries(people, begin, end)
+        self._watch_recoveries(people, end)
         return out
 
     def _of(self, fault: str) -> list[Fault]:
@@ -326,7 +327,6 @@ class StoreRun:
         name: str,
         people: StoreDay,
         spans: list[tuple[float, float]],
-        midnight: float,
         begin: float,
         end: float,
         out: list[Message],
@@ -342,7 +342,7 @@ class StoreRun:
             rng = chance(self._seed, self.store["store_id"], name, "entrance", str(opens))
             minutes = np.arange(opens + 60, closes + 60, 60.0)
             counts = np.diff(np.searchsorted(comes, np.concatenate([[opens], minutes])))
-            self._see(at_door, f"{prefix}-zone-entrance", "entrance", None, minutes, counts, rng, begin, end, out)
+            self._see(at_door, f"{prefix}-zone-entrance", "entrance", None, minutes, counts, rng, out)
         for lane_id, joins in people.joins.items():
             rng = chance(self._seed, lane_id, name, "queue")
             for opens, closes in spans:
@@ -355,7 +355,7 @@ class StoreRun:
                 wrong = np.where(rng.random(len(counts)) < 0.04, rng.choice([-1, 1], len(counts)), 0)
                 counts = np.maximum(0, counts + np.where(counts > 1, wrong, 0))
                 kind = "self_checkout" if lane_id in alone else "queue"
-                self._see(at_lanes, f"{lane_id}-{kind}", kind, lane_id, seen, counts, rng, begin, end, out)
+                self._see(at_lanes, f"{lane_id}-{kind}", kind, lane_id, seen, counts, rng, out)
         self._shelves(name, people, at_shelves, begin, end, out)
 
     def _see(
@@ -367,15 +367,13 @@ class StoreRun:
         epoch: np.ndarray,
         counts: np.ndarray,
         rng: np.random.Generator,
-        begin: float,
-        end: float,
         out: list[Message],
     ) -> None:
         """Counts of people in one zone."""
         store_id = self.store["store_id"]
         place = f'"asset_id":"{asset_id}",' if asset_id else ""
         sure = np.round(0.995 - rng.beta(1.5, 14, len(epoch)), 3).tolist()
-        for when, count, confidence, arrived in self._arriving(epoch, counts.tolist(), sure, rng, begin, end):
+        for when, count, confidence, arrived in self._arriving(epoch, counts.tolist(), sure, rng):
             ms = round(when * 1000)
             payload = (
                 f'{{"event_id":"{zone}-{self._seed}-{ms}","event_time":"{to_rfc3339(ms)}","store_id":"{store_id}",'
@@ -394,7 +392,7 @@ class StoreRun:
             seen = np.clip(true + rng.normal(0, 0.02, len(true)), 0, 1)
             seen = np.where(true == 0, np.minimum(seen, 0.03), seen)
             sure = np.round(0.99 - rng.beta(1.5, 12, len(true)), 3).tolist()
-            for when, share, confidence, arrived in self._arriving(epoch, seen.tolist(), sure, rng, begin, end):
+            for when, share, confidence, arrived in self._arriving(epoch, seen.tolist(), sure, rng):
                 ms = round(when * 1000)
                 what = "empty_facing" if share < 0.05 else "low_facing" if share < 0.3 else "item"
                 payload = (
@@ -412,8 +410,6 @@ class StoreRun:
         values: list[Any],
         sure: list[float],
         rng: np.random.Generator,
-        begin: float,
-        end: float,
     ) -> Iterator[tuple[float, Any, float, int]]:
         """(epoch s, value, confidence, arrival in epoch ms) of what happens within the simulation."""
         sent = self._since(epoch)
@@ -427,7 +423,6 @@ class StoreRun:
         people: StoreDay,
         spans: list[tuple[float, float]],
         begin: float,
-        end: float,
         out: list[Message],
     ) -> None:
         """Every change, all lanes' states at the simulation's start, and each half hour of trading once more."""
@@ -457,8 +452,6 @@ class StoreRun:
         day: date,
         people: StoreDay,
         spans: list[tuple[float, float]],
-        begin: float,
-        end: float,
         out: list[Message],
     ) -> None:
         if not spans:
@@ -507,7 +500,7 @@ class StoreRun:
                 if len(after):
                     self._recovered[id(fault)] = float(when[after[0]])
 
-    def _watch_recoveries(self, people: StoreDay, begin: float, end: float) -> None:
+    def _watch_recoveries(self, people: StoreDay, end: float) -> None:
         for fault in self._of("queue-surge"):
             after = [self._since(at) for at, load in people.load if load <= 2.0 and self._since(at) >= fault.end]
             if after and fault.end < end:
@@ -522,7 +515,7 @@ class StoreRun:
             recovered = min(back, self._horizon) + _SLACK_S
             start_ms = self._ms(fault.start)
             expect: tuple[str, ...] = ()
-            if fault.fault in _OF_CASES:
+            if fault.fault in (*_OF_CASES, "stuck-sensor"):
                 start_ms, expect = self._expect_warm(fault, start_ms, self._ms(recovered))
             elif fault.fault in _SILENCES:
                 start_ms, back_ms, expect = self._expect_silence(fault)
