@@ -17,8 +17,9 @@ class NotProcessed(TimeoutError):
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """records: offsets between what the job has committed and the end of its topic (transaction markers count).
-    committed: how far it has come, all partitions together."""
+    """records: offsets between what the job has committed and the end of its topic; 0 where only transaction markers
+    are left, which nobody can read, so no job ever commits them. committed: how far it has come, all partitions
+    together."""
 
     records: int
     committed: int
@@ -28,14 +29,30 @@ def lag(bootstrap: str, group: str, topic: str) -> Lag:
     """How far the job's consumer group is behind. A job commits its offsets with each checkpoint."""
     from kafka import KafkaConsumer, TopicPartition
 
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False, isolation_level="read_committed"
+    )
     try:
         parts = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
         committed = {part: max(consumer.committed(part) or 0, begins[part]) for part in parts}
+        left = {part: max(0, ends[part] - committed[part]) for part in parts}
+        for part in parts:
+            if left[part] and not _readable(consumer, part, committed[part], ends[part]):
+                left[part] = 0
     finally:
         consumer.close()
-    return Lag(sum(max(0, ends[part] - committed[part]) for part in parts), sum(committed.values()))
+    return Lag(sum(left.values()), sum(committed.values()))
+
+
+def _readable(consumer: Any, part: Any, start: int, end: int) -> bool:
+    """Is there a record between these offsets, or are they only transaction markers and what was aborted?"""
+    consumer.assign([part])
+    consumer.seek(part, start)
+    while consumer.position(part) < end:
+        if consumer.poll(timeout_ms=200, max_records=1):
+            return True
+    return False
 
 
 def running(rest: str, job: str) -> str | None:
@@ -63,11 +80,17 @@ def wait_until_processed(
     """Return once every record that is on the topic now was decided on and its alerts are committed.
 
     job_id: of the run; where the job was resumed under another id meanwhile, that is followed. job: its name.
-
-    The source's offsets are at the end with one checkpoint; what it had read may then still wait in a batch, whose
-    alerts are committed with a later one: so two more checkpoints have to complete. Raises NotProcessed.
+    Raises NotProcessed.
     """
-    seen = Lag(0, 0)
+    seen, run = Lag(0, 0), job_id
+
+    def checkpoints() -> int:
+        nonlocal run
+        done = completed_checkpoints(rest, run)
+        if done < 0 or running(rest, job) not in (run, None):
+            run = running(rest, job) or run
+            done = completed_checkpoints(rest, run)
+        return done
 
     def behind() -> int:
         nonlocal seen
@@ -76,36 +99,36 @@ def wait_until_processed(
             on_progress(seen)
         return seen.records
 
-    run, enough = job_id, 0
+    def more_checkpoints(wanted: int) -> None:
+        """Wait for so many more, counting anew when the job goes on under another id."""
+        start = (run, checkpoints())
 
-    def short() -> int:
-        """Checkpoints that are still to come."""
-        nonlocal run, enough
-        done = completed_checkpoints(rest, run)
-        if done < 0 or not enough:
-            run = running(rest, job) or run
-            done = completed_checkpoints(rest, run)
-            # The one under way may have been triggered before the batch was closed, so it does not count.
-            enough = done + 3 if done >= 0 else 0
-        return enough - done if enough else 3
+        def missing() -> int:
+            nonlocal start
+            done = checkpoints()
+            if start[0] != run or start[1] < 0:
+                start = (run, done)
+            return wanted - (done - start[1])
 
-    wait = {"stop": stop_after_delay(timeout_s), "wait": wait_fixed(0.5)}
+        until(missing)
+
+    def until(missing: Callable[[], int]) -> None:
+        Retrying(retry=retry_if_result(lambda left: left > 0), stop=stop_after_delay(timeout_s), wait=wait_fixed(0.5))(
+            missing
+        )
+
     try:
-        Retrying(retry=retry_if_result(lambda records: records > 0), **wait)(behind)
-        Retrying(retry=retry_if_result(lambda missing: missing > 0), **wait)(short)
+        # A run that began anew finds the offsets that the one before it committed: wait for its own.
+        until(lambda: 2 - checkpoints())
+        until(behind)
+        # What the source had read may still wait in a batch, whose alerts are committed with a later checkpoint; the
+        # one under way may have been triggered before the batch was closed.
+        more_checkpoints(3)
     except RetryError as late:
         raise NotProcessed(
             f"{job}: {seen.records} records of {topic} are not decided on after {timeout_s:.0f} s; "
             f"look at {rest}/#/job/{run}"
         ) from late
-
-
-def _get(url: str) -> dict[str, Any] | None:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return json.load(answer)
-    except (OSError, ValueError):
-        return None
 
 
 def counted(rest: str, job_id: str) -> dict[str, int]:
@@ -123,3 +146,12 @@ def counted(rest: str, job_id: str) -> dict[str, int]:
             name = item["id"].rpartition(".")[2]
             found[name] = found.get(name, 0) + int(item["sum"])
     return found
+
+
+def _get(url: str) -> Any:
+    """One answer of Flink's REST API; None while it does not answer, or does not know what is asked for."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)
+    except (OSError, ValueError):
+        return None
