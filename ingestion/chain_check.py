@@ -164,5 +164,3 @@ def _products(entries: Iterable[Entry]) -> Iterable[Problem]:
             continue
         if entry.event["store_id"] not in stores:
             yield entry.problem("/store_id", f"{_label(entry)}: store {entry.event['store_id']} is not in stores.yaml")
-        if "price" in entry.event and "currency" not in entry.event:
-            yield entry.problem("/price", f"{_label(entry)}: a price needs a currency, e.g. currency: EUR")

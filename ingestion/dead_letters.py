@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
-from ingestion.arrival import Arrival, dumps, to_ms, to_rfc3339
+from ingestion.arrival import UNKNOWN, Arrival, dumps, to_ms, to_rfc3339
 from ingestion.record import Record
 from ingestion.topics import DEAD_LETTERS, read_topic
 from schemas.validate import Reason
@@ -78,8 +78,8 @@ def letter(
         "event_time": to_rfc3339(arrival.arrived_ms),
         "store_id": store_id,
         "schema_version": 1,
-        "contract": _text(arrival.contract, 64),
-        "source": _text(arrival.source, 512),
+        "contract": _text(arrival.contract, 64) or UNKNOWN,
+        "source": _text(arrival.source, 512) or UNKNOWN,
         "reasons": listed,
         "payload_bytes": len(arrival.payload),
     }
@@ -171,8 +171,7 @@ def replay_letters(
 
     The event goes on with its first arrival time: letting it in late must not move the log's clock, nor make a wrong
     device clock look right. The event and its mark are one transaction, so a crash between them lets nothing in twice.
-    A second run lets nothing in that was let in before; what is refused again stays as it is. sink: a transactional
-    KafkaSink.
+    A second run lets nothing in that was let in before; what is refused again stays as it is.
     """
     done = Replayed()
     for count, item in enumerate(letters, 1):

@@ -16,6 +16,8 @@ from ingestion.sinks import Sink
 from ingestion.ticker import with_ticks
 from ingestion.topics import DEAD_LETTERS
 
+_UNREADABLE_S = 0.2  # a paced feed flushes before it pauses for longer
+
 
 @dataclass(slots=True)
 class FeedSummary:
@@ -78,6 +80,8 @@ def feed(
             start_ms = at_ms if start_ms is None else start_ms
             wait = began + (at_ms - start_ms) / 1000 / speed - time.monotonic()
             if wait > 0:
+                if wait > _UNREADABLE_S:
+                    sink.flush()
                 time.sleep(wait)
         if isinstance(item, Record):
             done.ticks += 1

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter, deque
+import time
+import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 
 from ingestion.record import Record
 
@@ -56,41 +58,41 @@ class Closing:
 
 
 class KafkaSink(Closing):
-    """Idempotent, acks=all: a retry or a broker's restart loses nothing and doubles nothing.
+    """Idempotent, acks=all, in transactions: a retry or a broker's restart loses nothing and doubles nothing.
 
-    At most `max_waiting` records and `max_waiting_bytes` are unacknowledged; then `send` waits for the oldest.
-    delivery_timeout_s: how long a record may wait for a broker that is away before `send` or `flush` raises
-        DeliveryFailed.
-    transactional_id: with it, records go on within `with sink.transaction():` only, all or none; without it, each by
-        itself.
+    Why transactions: after a restart the broker forgets a producer whose newest record is older than a day by its
+    timestamp, and then takes a retried batch for a new one. A replay's timestamps are the arrival times of long ago. A
+    producer with an open transaction is never forgotten.
+
+    Records become readable (read_committed) together, at the latest `COMMIT_AFTER` records, bytes or seconds after the
+    first of them that is sent, and with `flush`. That also bounds what waits in memory.
+    delivery_timeout_s: how long a broker may be away before DeliveryFailed. As long may readers have to wait after
+        this process was killed outright, until the broker gives up its transaction.
     """
 
-    def __init__(
-        self,
-        bootstrap: str,
-        *,
-        delivery_timeout_s: float = 300,
-        max_waiting: int = 50_000,
-        max_waiting_bytes: int = 64 * 1024 * 1024,
-        transactional_id: str | None = None,
-    ) -> None:
+    COMMIT_AFTER = (10_000, 16 * 1024 * 1024, 1.0)
+
+    def __init__(self, bootstrap: str, *, delivery_timeout_s: float = 120) -> None:
         from kafka import KafkaProducer
 
         self._bootstrap = bootstrap
         self._timeout_s = delivery_timeout_s
-        self._max_waiting, self._max_bytes = max_waiting, max_waiting_bytes
-        self._waiting: deque = deque()
-        self._waiting_bytes = 0
-        self._failed: list[tuple[Record, str]] = []
-        extra = {"transactional_id": transactional_id} if transactional_id else {}
+        self._open: list[tuple[Record, Any]] = []  # records of the open transaction, each with its future
+        self._bytes = 0
+        self._began = 0.0
+        self._held = False
+        timeout_ms = round(delivery_timeout_s * 1000)
         self._producer = KafkaProducer(
             bootstrap_servers=bootstrap,
+            transactional_id=f"grocery-ingestion-{uuid.uuid4()}",
+            transaction_timeout_ms=timeout_ms,
             acks="all",
             enable_idempotence=True,
-            max_in_flight_requests_per_connection=5,
-            delivery_timeout_ms=round(delivery_timeout_s * 1000),
-            max_block_ms=min(60_000, round(delivery_timeout_s * 1000)),
-            request_timeout_ms=min(30_000, round(delivery_timeout_s * 1000) // 2),
+            # With more, a lost connection puts a partition's batches back in the wrong order.
+            max_in_flight_requests_per_connection=1,
+            delivery_timeout_ms=timeout_ms,
+            request_timeout_ms=min(30_000, timeout_ms // 2),
+            max_block_ms=min(60_000, timeout_ms),
             reconnect_backoff_max_ms=1_000,
             # kafka-python sums up the checksum in Python, so fewer bytes cost less than their compression:
             # 16.7k records/s with gzip, 11.4k without, one core.
@@ -100,85 +102,86 @@ class KafkaSink(Closing):
             max_request_size=16 * 1024 * 1024,
             allow_auto_create_topics=False,
             metrics_enabled=False,
-            **extra,
         )
-        if transactional_id:
-            self._producer.init_transactions()
+        self._producer.init_transactions()
 
     def send(self, record: Record) -> None:
-        """Hand over one record. Raises DeliveryFailed once an earlier one is known to be lost."""
+        """Hand over one record; now and then this commits. Raises DeliveryFailed."""
         from kafka.errors import KafkaError
 
-        self._sweep()
-        while self._waiting and (len(self._waiting) >= self._max_waiting or self._waiting_bytes >= self._max_bytes):
-            self._wait_for_oldest()
-        self._raise_failed()
         try:
+            if not self._open:
+                self._producer.begin_transaction()
+                self._began = time.monotonic()
             future = self._producer.send(
                 record.topic, record.value, key=record.key.encode(), timestamp_ms=record.timestamp_ms
             )
         except KafkaError as error:
-            self._failed.append((record, str(error)))
-            self._raise_failed()
-        self._waiting.append((record, future))
-        self._waiting_bytes += len(record.value)
+            self._open.append((record, None))
+            self._fail(error)
+        self._open.append((record, future))
+        self._bytes += len(record.value)
+        records, size, seconds = self.COMMIT_AFTER
+        if not self._held and (
+            len(self._open) >= records or self._bytes >= size or time.monotonic() - self._began >= seconds
+        ):
+            self.flush()
 
     def flush(self) -> None:
-        """Wait until all is acknowledged. Raises DeliveryFailed naming what is not."""
-        from kafka.errors import KafkaError
+        """Commit: wait until all is acknowledged and readable. Raises DeliveryFailed naming what is not."""
+        from kafka.errors import KafkaError, KafkaTimeoutError
 
-        with suppress(KafkaError):  # each record's own future says what became of it
+        if not self._open:
+            return
+        try:
             self._producer.flush(timeout=self._timeout_s)
-        while self._waiting:
-            self._wait_for_oldest()
-        self._raise_failed()
+            for _, future in self._open:
+                if not future.succeeded():
+                    raise future.exception or KafkaTimeoutError(f"no answer in {self._timeout_s:.0f} s")
+            self._producer.commit_transaction()
+        except KafkaError as error:
+            self._fail(error)
+        self._forget()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All records sent inside become readable together, or none does."""
-        self._producer.begin_transaction()
+        self.flush()
+        self._held = True
         try:
             yield
             self.flush()
         except BaseException:
-            self._producer.abort_transaction()
-            self._waiting.clear()
-            self._waiting_bytes = 0
-            self._failed.clear()
+            self._abort()
             raise
-        self._producer.commit_transaction()
+        finally:
+            self._held = False
 
     def close(self) -> None:
-        self._producer.close(timeout=5)
-
-    def _sweep(self) -> None:
-        waiting = self._waiting
-        while waiting and waiting[0][1].is_done:
-            self._settle(*waiting.popleft())
-
-    def _wait_for_oldest(self) -> None:
+        """Let go of the broker. What was not flushed is not delivered."""
         from kafka.errors import KafkaError
 
-        record, future = self._waiting[0]
-        try:
-            future.get(timeout=self._timeout_s + 5)
-        except KafkaError as error:
-            if not future.is_done:
-                self._failed.append((record, f"no answer in {self._timeout_s:.0f} s ({error})"))
-                self._waiting.popleft()
-                self._waiting_bytes -= len(record.value)
-                return
-        self._sweep()
+        self._abort()
+        with suppress(KafkaError):
+            self._producer.close(timeout=5)
 
-    def _settle(self, record: Record, future) -> None:
-        self._waiting_bytes -= len(record.value)
-        if future.failed():
-            self._failed.append((record, f"{type(future.exception).__name__}: {future.exception}"))
+    def _fail(self, error: Exception) -> NoReturn:
+        """Nothing of the open transaction is delivered: say so."""
+        failed = [(record, f"{type(error).__name__}: {error}") for record, _ in self._open]
+        self._abort()
+        raise DeliveryFailed(failed, f"Kafka at {self._bootstrap}") from error
 
-    def _raise_failed(self) -> None:
-        if self._failed:
-            failed, self._failed = self._failed, []
-            raise DeliveryFailed(failed, f"Kafka at {self._bootstrap}")
+    def _abort(self) -> None:
+        from kafka.errors import KafkaError
+
+        if self._open:
+            self._forget()
+            with suppress(KafkaError):
+                self._producer.abort_transaction()
+
+    def _forget(self) -> None:
+        self._open.clear()
+        self._bytes = 0
 
 
 class FileSink(Closing):

@@ -280,7 +280,7 @@ def replay(
         ]
         gate = open_gate(Reference.from_topics(broker))
         with (
-            KafkaSink(broker, transactional_id="grocery-dead-letters-replay") as sink,
+            KafkaSink(broker) as sink,
             console.status("Replaying…") as status,
         ):
             done = replay_letters(

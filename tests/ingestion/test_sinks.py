@@ -48,7 +48,7 @@ def test_a_broker_killed_on_the_way_loses_nothing_and_doubles_nothing(broker: st
                 killed.append(_stack.kill("broker"))
             yield item
 
-    with KafkaSink(broker, max_waiting=4_000) as sink:
+    with KafkaSink(broker) as sink:
         done = feed(with_accidents(), gate(), sink)
     assert done.accepted == count
     assert len(killed) == 1
@@ -71,7 +71,7 @@ def test_what_the_broker_does_not_take_in_time_is_named(broker: str) -> None:
 
 @pytest.mark.integration
 def test_a_transaction_that_fails_leaves_nothing_to_read(broker: str) -> None:
-    with KafkaSink(broker, transactional_id="test-sinks") as sink:
+    with KafkaSink(broker) as sink:
         with pytest.raises(RuntimeError, match="crash"), sink.transaction():
             sink.send(Record(READINGS, "store-001", b'{"event_id":"half-1"}', NOON))
             raise RuntimeError("crash")
