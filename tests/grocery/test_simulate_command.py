@@ -1,12 +1,19 @@
 """`grocery simulate`."""
 
 import json
+from datetime import date
 
 import pytest
 from typer.testing import CliRunner
 
 from grocery.cli import app
-from grocery.simulator import read_labels
+from grocery.settings import PROJECT, settings
+from grocery.simulator import FaultPlan, read_labels, simulate
+from grocery.simulator.clones import of_size, write_chain
+from ingestion.reference import Reference
+from ingestion.topics import read_topic
+
+OURS = b'"store_id":"store-951"'
 
 run = CliRunner().invoke
 
@@ -52,3 +59,31 @@ def test_a_wrong_option_is_named_with_what_to_do(options, told):
     done = run(app, ["simulate", *options])
     assert done.exit_code == 1
     assert told in " ".join(done.output.split())
+
+
+@pytest.mark.integration
+def test_a_simulated_day_goes_through_the_gate_to_its_topics(tmp_path, broker, monkeypatch):
+    chain = tmp_path / "chain"  # a store of its own: the broker is shared
+    write_chain(of_size(Reference.from_folder(PROJECT / "chain"), 1), chain)
+    for file in chain.iterdir():
+        text = file.read_text("utf-8").replace("store-001", "store-951").replace("s001-", "s951-")
+        file.write_text(text.replace("store_id: chain", "store_id: store-951"), "utf-8")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("faults:\n- {fault: bad-input, store: each, asset: freezer-01, after: 2h, what: not-a-number}\n")
+    for name, value in (("KAFKA", broker), ("CHAIN", str(chain)), ("HOME", str(tmp_path / "home"))):
+        monkeypatch.setenv(f"GROCERY_{name}", value)
+    settings.cache_clear()
+    done = run(app, ["simulate", "--stores", "1", "--seed", "951", "--faults", str(plan), "--to", "kafka"])
+    settings.cache_clear()
+    assert done.exit_code == 0, done.output
+    assert "1 refused" in done.output
+    simulation = simulate(
+        Reference.from_folder(chain), stores=1, days=1, seed=951, start=date(2026, 10, 5), faults=FaultPlan.load(plan)
+    )
+    for topic in ("pos-transactions", "cv-detections"):
+        found = [(r.timestamp, json.loads(r.value)["event_id"]) for r in read_topic(broker, topic) if OURS in r.value]
+        sent = [(a.arrived_ms, json.loads(a.payload)["event_id"]) for a in simulation.arrivals() if a.contract == topic]
+        assert found == sent
+    ticks = [r for r in read_topic(broker, "sensor-readings") if OURS in r.value and b'"kind":"tick"' in r.value]
+    assert len(ticks) >= 86_400 / 15
+    assert b'"roster"' in ticks[0].value
