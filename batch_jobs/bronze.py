@@ -1,0 +1,220 @@
+"""Bronze: every record of a contract's topics, as received, once per coordinate.
+
+Spark's structured streaming reads what is committed on the topics now and stops (`availableNow`); the same query with
+another trigger would run on. Its checkpoint lies inside the table's folder, so deleting the table deletes both.
+
+A second run adds nothing, and makes no new version. A run that was killed goes on where it was: the batch that was
+planned is written again with the same number, and Delta skips it where it is already there. Where the checkpoint was
+lost, or the set of topics has changed, a new one begins at what the table holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from batch_jobs import files, tables
+from batch_jobs.broker import Broker, Part
+from batch_jobs.errors import BrokerError
+from batch_jobs.run import Run, in_parallel
+from schemas.contract import Contract
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+EARLIEST = -2
+"""Spark's word for a partition's first offset."""
+MAX_ROWS = 5_000_000
+"""Offsets in one micro-batch: bounds what a run that fails must do again."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What one contract's load did. rows: records added; notes: what a person should know of."""
+
+    contract: str
+    rows: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a checkpoint has come. next: offset to read next; unfinished: a batch was planned and not yet closed."""
+
+    next: dict[Part, int]
+    unfinished: bool
+
+
+def bronze(
+    spark: SparkSession,
+    broker: Broker,
+    run: Run,
+    contracts: Iterable[Contract],
+    on_done: Callable[[Loaded], None] | None = None,
+) -> list[Loaded]:
+    """Load every contract's topics into <lake>/bronze/<table>, some at a time.
+
+    Raises BrokerError where a topic ends before what was read of it, LakeError, BatchError; what other contracts
+    loaded until then stays.
+    """
+
+    def work(item: Contract) -> Loaded:
+        return load(spark, broker, run, item)
+
+    return in_parallel("bronze", contracts, work, on_done)
+
+
+def load(spark: SparkSession, broker: Broker, run: Run, item: Contract) -> Loaded:
+    """One contract. Raises as `bronze` does."""
+    from ingestion.topics import topics_of
+
+    result = Loaded(item.name)
+    layout = tables.bronze_layout(run.lake, item)
+    before = tables.ensure(spark, layout)
+    ids = {topic: broker.ids[topic] for topic in topics_of(item) if topic in broker.ids}
+    if not ids:
+        result.notes.append(f"no topic {item.topic} on {broker.bootstrap}; `grocery stack up` makes the topics")
+        return result
+    checkpoint = f"{layout.path}/_checkpoint/{_key(broker.cluster, ids)}"
+    position = read_position(spark, checkpoint)
+    starting = {}
+    if position is None and before.files:
+        held = _held(tables.read(spark, layout.path))
+        result.notes += _recreated(held, ids)
+        starting = {
+            (topic, part): offset + 1 for (topic, topic_id, part), offset in held.items() if ids.get(topic) == topic_id
+        }
+    reached = position.next if position else starting
+    ends = {part: end for part, end in broker.ends.items() if part[0] in ids}
+    expired = _check_reach(reached, broker.begins, ends)
+    result.notes += expired
+    unfinished = position is not None and position.unfinished
+    if not unfinished and all(reached.get(part, broker.begins[part]) >= end for part, end in ends.items()):
+        return result
+
+    records = (
+        spark.readStream.format("kafka")
+        .option("kafka.bootstrap.servers", broker.bootstrap)
+        .option("subscribe", ",".join(sorted(ids)))
+        .option("startingOffsets", _spark_offsets({part: starting.get(part, EARLIEST) for part in ends}))
+        .option("kafka.isolation.level", "read_committed")
+        # What has expired is told above; anything else that is missing must stop the run.
+        .option("failOnDataLoss", str(not expired).lower())
+        .option("maxOffsetsPerTrigger", MAX_ROWS)
+        .load()
+    )
+    query = (
+        as_received(records, broker.cluster, ids, run.id, run.at)
+        .writeStream.format("delta")
+        .queryName(f"bronze-{item.table}-{run.id}")
+        .partitionBy(*layout.partitioned_by)
+        .option("checkpointLocation", checkpoint)
+        .trigger(availableNow=True)
+        .start(layout.path)
+    )
+    try:
+        query.awaitTermination()
+    finally:
+        query.stop()
+    after = tables.ensure(spark, layout)
+    if not unfinished:
+        result.rows = sum(progress.numInputRows for progress in query.recentProgress)
+    elif after.version > before.version:  # some of what was read may have been there already
+        result.rows = tables.added(spark, layout.path, before.version, after.version).count()
+    return result
+
+
+def as_received(records: DataFrame, cluster: str, ids: dict[str, str], run_id: str, at: datetime) -> DataFrame:
+    """Kafka's records as bronze rows. A payload that is no UTF-8 is kept as `base64:` and its base64, so that no byte
+    is lost and every engine can read the column."""
+    from pyspark.sql import functions as f
+
+    names = f.create_map(*[f.lit(text) for pair in sorted(ids.items()) for text in pair])
+    text = f.col("value").cast("string")
+    return records.select(
+        f.when(f.is_valid_utf8(text), text)
+        .when(f.col("value").isNotNull(), f.concat(f.lit("base64:"), f.base64("value")))
+        .alias("payload"),
+        f.make_valid_utf8(f.col("key").cast("string")).alias("key"),
+        f.lit(cluster).alias("cluster"),
+        f.col("topic"),
+        names[f.col("topic")].alias("topic_id"),
+        f.col("partition"),
+        f.col("offset"),
+        f.col("timestamp").alias("arrived_at"),
+        f.lit(at).alias("loaded_at"),
+        f.lit(run_id).alias("run_id"),
+        f.to_date("timestamp").alias("arrived_date"),
+    )
+
+
+def read_position(spark: SparkSession, checkpoint: str) -> Position | None:
+    """What Spark's checkpoint says; None where there is none, or nothing was planned in it yet."""
+    planned = [int(name) for name in files.names(spark, f"{checkpoint}/offsets") if name.isdigit()]
+    if not planned:
+        return None
+    last = max(planned)
+    # The file: a version, the batch's settings, then one line per source.
+    source = files.text(spark, f"{checkpoint}/offsets/{last}").splitlines()[2]
+    reached = {(topic, int(part)): at for topic, parts in json.loads(source).items() for part, at in parts.items()}
+    closed = files.names(spark, f"{checkpoint}/commits")
+    return Position(reached, str(last) not in closed)
+
+
+def _key(cluster: str, ids: dict[str, str]) -> str:
+    """Names the checkpoint of these very topics: a recreated topic has another id, so it gets another checkpoint."""
+    return hashlib.sha256(json.dumps([cluster, sorted(ids.items())]).encode()).hexdigest()[:16]
+
+
+def _held(bronze_rows: DataFrame) -> dict[tuple[str, str, int], int]:
+    """(topic, topic id, partition) -> largest offset in bronze."""
+    from pyspark.sql import functions as f
+
+    found = bronze_rows.groupBy("topic", "topic_id", "partition").agg(f.max("offset").alias("last")).collect()
+    return {(row.topic, row.topic_id, row.partition): row["last"] for row in found}
+
+
+def _recreated(held: dict[tuple[str, str, int], int], ids: dict[str, str]) -> list[str]:
+    notes = []
+    for topic, now in sorted(ids.items()):
+        known = {topic_id for name, topic_id, _ in held if name == topic}
+        if known and now not in known:
+            notes.append(
+                f"topic {topic} was recreated, or is another broker's: its id is {now}, bronze knows "
+                f"{', '.join(sorted(known))}. It is read from its beginning; what bronze had not read before is gone"
+            )
+    return notes
+
+
+def _check_reach(reached: dict[Part, int], begins: dict[Part, int], ends: dict[Part, int]) -> list[str]:
+    """Hold what was read against what is there; returns what has expired unread. Raises BrokerError."""
+    notes = []
+    for (topic, part), at in sorted(reached.items()):
+        if (topic, part) not in ends:
+            raise BrokerError(
+                f"topic {topic} has no partition {part} any more, bronze read it up to offset {at}; "
+                "a topic cannot lose partitions: is this the right broker?"
+            )
+        if at > ends[topic, part]:
+            raise BrokerError(
+                f"topic {topic}, partition {part}: bronze has read up to offset {at}, the topic ends at "
+                f"{ends[topic, part]}: it went backwards. Was the broker's disk restored from an older copy? "
+                "Delete and make the topic anew, so that it gets another id, and send what is missing again"
+            )
+        if at < begins[topic, part]:
+            notes.append(
+                f"topic {topic}, partition {part}: offsets {at} to {begins[topic, part] - 1} expired before bronze "
+                "read them; run `grocery batch bronze` more often than the topic's retention"
+            )
+    return notes
+
+
+def _spark_offsets(starting: dict[Part, int]) -> str:
+    found: dict[str, dict[str, int]] = {}
+    for (topic, part), offset in sorted(starting.items()):
+        found.setdefault(topic, {})[str(part)] = offset
+    return json.dumps(found)

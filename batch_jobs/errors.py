@@ -1,0 +1,47 @@
+"""What can go wrong for a user of the lakehouse. Each message names the thing, the value, the limit, the next step."""
+
+from __future__ import annotations
+
+import re
+
+
+class BatchError(Exception):
+    """A batch job cannot go on. results: what it had done until then."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.results: list = []
+
+
+class BrokerError(BatchError):
+    """The broker is away, or its topics are not what bronze read before."""
+
+
+class LakeError(BatchError):
+    """A table of the lake cannot be written, or is not what it should be."""
+
+
+class CountsDontAddUp(BatchError):
+    """Bronze rows and their dispositions differ: something was lost or counted twice."""
+
+
+_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+_CAUSE = re.compile(r"Caused by: (?:[\w.$]+(?:Exception|Error): )?(.+)")
+
+
+def explain(error: BaseException, what: str) -> BatchError:
+    """A Spark failure as one line for people; what: the step and contract it happened in."""
+    text = str(error)
+    if match := _FULL.search(text):
+        return LakeError(f"{what}: {match[0]}; free some space and run again, what was written so far is kept")
+    if "Permission denied" in text or "AccessDenied" in text or "Access Denied" in text:
+        return LakeError(f"{what}: the lake cannot be written ({_last_cause(text)}); give this user write access")
+    if "ConcurrentAppendException" in text or "ConcurrentModificationException" in text:
+        return LakeError(f"{what}: someone else wrote the same table at the same time; run again")
+    return BatchError(f"{what}: {_last_cause(text)}")
+
+
+def _last_cause(text: str) -> str:
+    causes = _CAUSE.findall(text)
+    line = causes[-1] if causes else next((line for line in text.splitlines() if line.strip()), "no message")
+    return line.strip()[:300]

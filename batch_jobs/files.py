@@ -1,0 +1,60 @@
+"""Small files beside the tables, on whatever file system the lake lies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batch_jobs.errors import LakeError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SPACE_NEEDED = 1024**3
+"""Bytes that must be free before a run: a day of a small chain needs some hundred MB with Spark's scratch files."""
+
+
+def names(spark: SparkSession, folder: str) -> list[str]:
+    """Names in a folder; none where it does not exist."""
+    system, path = _open(spark, folder)
+    return [status.getPath().getName() for status in system.listStatus(path)] if system.exists(path) else []
+
+
+def text(spark: SparkSession, file: str) -> str:
+    system, path = _open(spark, file)
+    stream = system.open(path)
+    try:
+        return spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
+    finally:
+        stream.close()
+
+
+def _open(spark: SparkSession, name: str):
+    path = spark._jvm.org.apache.hadoop.fs.Path(name)
+    return path.getFileSystem(spark._jsc.hadoopConfiguration()), path
+
+
+def check_writable(lake: str, space_needed: int = SPACE_NEEDED) -> None:
+    """Raises LakeError where a lake that is a folder cannot be written or has too little space left."""
+    if "://" in lake:
+        return
+    folder = Path(lake)
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise LakeError(
+            f"lake {folder}: cannot be written ({os.strerror(error.errno or 0)}); "
+            "give this user write access, or let GROCERY_LAKE name another folder"
+        ) from error
+    free = shutil.disk_usage(folder).free
+    if free < space_needed:
+        raise LakeError(
+            f"lake {folder}: {free / 1024**2:,.0f} MB free, a run needs {space_needed / 1024**2:,.0f} MB; "
+            "make room, or let GROCERY_LAKE name a folder on another disk"
+        )

@@ -1,0 +1,266 @@
+"""The lake's tables: where they lie, their columns and settings, and what is new in them.
+
+<lake>/bronze/<table>       one row per record of the contract's topics, as received       by arrival date
+<lake>/silver/<table>       one row per event, typed                                        by event date
+<lake>/quarantine/<table>   one row per record that is no event of the contract, with why   by arrival date
+<lake>/audit/dispositions   what became of each bronze row, counted by run and contract
+<lake>/audit/quality        what the quality gate found, by run and expectation
+
+Dates are UTC. Every table stays at Delta's reader version 1, which is what Athena reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batch_jobs.errors import LakeError
+from schemas.contract import Contract
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+READER_VERSION = 1
+COORDINATES = ("topic_id", "partition", "offset")
+"""Name one record for good; `topic_id` is the broker's, so a recreated topic is another one."""
+
+_BRONZE = """payload string, key string, cluster string, topic string, topic_id string, partition int, offset long,
+    arrived_at timestamp, loaded_at timestamp, run_id string, arrived_date date"""
+# Where a silver or quarantine row comes from.
+_LINEAGE = """topic string, topic_id string, partition int, offset long,
+    arrived_at timestamp, loaded_at timestamp, run_id string"""
+_QUARANTINE = f"payload string, key string, {_LINEAGE}, reasons array<string>, arrived_date date"
+_DISPOSITIONS = """run_id string, contract string, disposition string, rows long, at timestamp,
+    bronze_id string, bronze_version long, silver_id string"""
+_QUALITY = """run_id string, contract string, expectation string, severity string, success boolean,
+    checked long, unexpected long, observed string, accepted boolean, at timestamp, silver_id string,
+    silver_version long"""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a table must be like. statistics: the columns Delta keeps minima and maxima of; never payload or PII."""
+
+    path: str
+    columns: StructType
+    comment: str
+    partitioned_by: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
+    change_feed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A table as it is now. id: Delta's own, another one for a table that was deleted and made again."""
+
+    id: str
+    version: int
+    reader_version: int
+    files: int
+    columns: StructType
+
+
+def path_of(lake: str, layer: str, table: str) -> str:
+    return f"{lake.rstrip('/')}/{layer}/{table}"
+
+
+def bronze_layout(lake: str, item: Contract) -> Layout:
+    return Layout(
+        path_of(lake, "bronze", item.table),
+        _columns(_BRONZE),
+        f"{item.name} as received, one row per record",
+        ("arrived_date",),
+        ("partition", "offset", "arrived_at", "loaded_at"),
+        change_feed=True,
+    )
+
+
+def silver_layout(lake: str, item: Contract) -> Layout:
+    from pyspark.sql.types import DateType, StructField, StructType
+
+    from schemas.spark import struct_type
+
+    lineage = [one for one in _columns(_LINEAGE).fields if one.name in lineage_of(item)]
+    fields = [*struct_type(item).fields, *lineage, StructField("event_date", DateType())]
+    return Layout(
+        path_of(lake, "silver", item.table),
+        StructType([_optional(field) for field in fields]),
+        item.description,
+        ("event_date",),
+        ("event_time", "store_id", "arrived_at", "loaded_at"),
+        change_feed=True,
+    )
+
+
+def lineage_of(item: Contract) -> list[str]:
+    """Silver's columns that say where a row comes from. `topic` is left to a contract that has such a field itself.
+
+    Raises LakeError for a contract whose field takes the name of one that cannot be left out.
+    """
+    own = {one.name for one in item.fields}
+    names = [name for name in _columns(_LINEAGE).fieldNames() if not (name == "topic" and name in own)]
+    if taken := own & {*names, "event_date"}:
+        raise LakeError(
+            f"contract {item.name}: field {', '.join(sorted(taken))} is a column of silver's own; rename it"
+        )
+    return names
+
+
+def quarantine_layout(lake: str, item: Contract) -> Layout:
+    return Layout(
+        path_of(lake, "quarantine", item.table),
+        _columns(_QUARANTINE),
+        f"Records on the topics of {item.name} that are no event of it, with the reasons",
+        ("arrived_date",),
+        ("partition", "offset", "arrived_at", "loaded_at"),
+    )
+
+
+def dispositions_layout(lake: str) -> Layout:
+    return Layout(path_of(lake, "audit", "dispositions"), _columns(_DISPOSITIONS), "What became of each bronze row")
+
+
+def quality_layout(lake: str) -> Layout:
+    return Layout(path_of(lake, "audit", "quality"), _columns(_QUALITY), "What the quality gate found")
+
+
+def ensure(spark: SparkSession, layout: Layout) -> Snapshot:
+    """Create the table where it is missing, add the columns that a newer contract brought. A second call does nothing.
+
+    Raises LakeError where a column has another type than before, and where the reader version is not 1.
+    """
+    from delta.tables import DeltaTable
+
+    found = snapshot(spark, layout.path)
+    if found is None:
+        new = (
+            DeltaTable.createIfNotExists(spark).location(layout.path).addColumns(layout.columns).comment(layout.comment)
+        )
+        if layout.partitioned_by:
+            new = new.partitionedBy(*layout.partitioned_by)
+        for name, value in _properties(layout).items():
+            new = new.property(name, value)
+        new.execute()
+        found = snapshot(spark, layout.path)
+    elif not _shape(layout.columns).items() <= _shape(found.columns).items():
+        _widen(spark, layout)
+        found = snapshot(spark, layout.path)
+    if found.reader_version != READER_VERSION:
+        raise LakeError(
+            f"{layout.path}: Delta reader version {found.reader_version}, at most {READER_VERSION} can be read by "
+            "Athena; a table feature such as deletion vectors or column mapping was switched on: rebuild the table "
+            "without it"
+        )
+    return found
+
+
+def snapshot(spark: SparkSession, path: str) -> Snapshot | None:
+    """The table as it is now; None where there is none. Reads the log only: no Spark job for what Delta has cached."""
+    from pyspark.sql.types import StructType
+
+    # The Python API has no version without a job for `history`; this is what it calls itself.
+    log = spark._jvm.org.apache.spark.sql.delta.DeltaLog.forTableWithSnapshot(spark._jsparkSession, path)
+    now = log._2()
+    if now.version() < 0:
+        return None
+    meta = now.metadata()
+    return Snapshot(
+        meta.id(),
+        now.version(),
+        now.protocol().minReaderVersion(),
+        now.numOfFiles(),
+        StructType.fromJson(_json(meta.schema().json())),
+    )
+
+
+def read(spark: SparkSession, path: str, version: int | None = None) -> DataFrame:
+    reader = spark.read.format("delta")
+    return (reader if version is None else reader.option("versionAsOf", version)).load(path)
+
+
+def added(spark: SparkSession, path: str, after: int | None, upto: int) -> DataFrame:
+    """Rows inserted by the versions after `after` up to `upto`; all rows of `upto` where `after` is None.
+
+    Only the files those versions added are read. Raises LakeError where Delta's log no longer reaches back to `after`.
+    """
+    if after is None:
+        return read(spark, path, upto)
+    from pyspark.errors import AnalysisException, PySparkException
+    from pyspark.sql import functions as f
+
+    try:
+        changes = (
+            spark.read.format("delta")
+            .option("readChangeFeed", "true")
+            .option("startingVersion", after + 1)
+            .option("endingVersion", upto)
+            .load(path)
+        )
+    except (AnalysisException, PySparkException) as error:
+        raise LakeError(
+            f"{path}: the changes since version {after} are no longer in its log, which keeps 30 days ({error}); "
+            "delete the table that is built from it: the next run rebuilds that one from the whole of this one"
+        ) from error
+    inserted = changes.where(f.col("_change_type") == "insert")
+    return inserted.drop("_change_type", "_commit_version", "_commit_timestamp")
+
+
+def date_list(column: str, dates: list) -> str:
+    """A condition on literal dates, so that Delta opens those partitions only; `false` without any."""
+    if not dates:
+        return "false"
+    return f"{column} IN ({', '.join(f'DATE{day.isoformat()!r}' for day in sorted(dates))})"
+
+
+def _properties(layout: Layout) -> dict[str, str]:
+    found = {"delta.enableDeletionVectors": "false", "delta.minReaderVersion": str(READER_VERSION)}
+    if layout.change_feed:
+        found["delta.enableChangeDataFeed"] = "true"
+    if layout.statistics:
+        found["delta.dataSkippingStatsColumns"] = ",".join(layout.statistics)
+    return found
+
+
+def _columns(ddl: str) -> StructType:
+    from pyspark.sql.types import StructType
+
+    return StructType.fromDDL(ddl)
+
+
+def _optional(field):
+    """Every column of the lake may be null: versions of a contract that lie side by side need not have the same ones.
+
+    The row checks see to what must be there."""
+    from pyspark.sql.types import ArrayType, StructField, StructType
+
+    kind = field.dataType
+    if isinstance(kind, StructType):
+        kind = StructType([_optional(inner) for inner in kind.fields])
+    elif isinstance(kind, ArrayType):
+        kind = ArrayType(_optional(StructField("element", kind.elementType)).dataType)
+    return StructField(field.name, kind, True, field.metadata)
+
+
+def _shape(columns: StructType) -> dict:
+    """Names and types, without comments and nullability."""
+    return {field.name: field.dataType.simpleString() for field in columns.fields}
+
+
+def _widen(spark: SparkSession, layout: Layout) -> None:
+    from pyspark.errors import PySparkException
+
+    try:
+        empty = spark.createDataFrame([], layout.columns)
+        empty.write.format("delta").mode("append").option("mergeSchema", "true").save(layout.path)
+    except PySparkException as error:
+        raise LakeError(
+            f"{layout.path}: its columns do not fit the contract, and cannot be widened to it: {error}; "
+            "a changed type needs a new version of the contract"
+        ) from error
+
+
+def _json(text: str) -> dict:
+    import json
+
+    return json.loads(text)
