@@ -83,6 +83,21 @@ def session(jars: Path, logs: Path, *, cores: int | None = None, memory: str = "
         return builder.getOrCreate()
 
 
+def end(spark: SparkSession) -> None:
+    """Stop the session and its JVM, which would keep its memory until this process ends."""
+    from pyspark import SparkContext
+
+    spark.stop()
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return
+    gateway.shutdown()
+    if process := getattr(gateway, "proc", None):
+        process.stdin.close()  # it lives as long as its stdin
+        process.wait()
+    SparkContext._gateway = SparkContext._jvm = None
+
+
 def _new_to_spark(jars: Path) -> list[Path]:
     """The jars that pyspark does not bring itself: an older slf4j before Spark's own would switch its log off."""
     import pyspark
