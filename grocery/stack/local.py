@@ -22,6 +22,7 @@ from grocery.stack.config import (
     BROKER_LOG4J2,
     FLINK_LOG4J,
     HOST,
+    SHORT_LIVED,
     Program,
     broker_properties,
     flink_config,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import psutil
 
 DISK_NEEDED = 2 * 1024**3
-START_S = 90
+START_S = 180
 STOP_S = 40
 BROKER = ("broker",)
 FLINK = ("jobmanager", "taskmanager")
@@ -407,25 +408,22 @@ class Stack:
 
     def _programs(self) -> list[Program]:
         bin_folder = flink.package() / "bin"
+        broker = self._kafka_java(f"-Xmx{BROKER_HEAP}", f"-Xms{BROKER_HEAP}", "-XX:+UseG1GC")
         keeper = [sys.executable, "-m", "grocery.stack.keeper", str(self.home), str(self.logs)]
         return [
-            Program(
-                "broker", [*self._kafka_java(), "kafka.Kafka", str(self.home / "broker" / "server.properties")], 10
-            ),
+            Program("broker", [*broker, "kafka.Kafka", str(self.home / "broker" / "server.properties")], 10),
             Program("jobmanager", [str(bin_folder / "jobmanager.sh"), "start-foreground"], 20),
             Program("taskmanager", [str(bin_folder / "taskmanager.sh"), "start-foreground"], 30),
             Program("keeper", keeper, 40),
         ]
 
-    def _kafka_java(self) -> list[str]:
+    def _kafka_java(self, *options: str) -> list[str]:
         jars = settings().jars / "kafka"
         if not any(jars.glob("kafka_*.jar")):
             raise StackError(f"no Kafka jars in {jars}; get them: make setup")
         return [
             _java(),
-            f"-Xmx{BROKER_HEAP}",
-            f"-Xms{BROKER_HEAP}",
-            "-XX:+UseG1GC",
+            *options,
             f"-Dlog4j2.configurationFile={self.home / 'broker' / 'log4j2.yaml'}",
             "-cp",
             f"{jars}/*",
@@ -437,7 +435,7 @@ class Stack:
 
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         tool = [
-            *self._kafka_java(),
+            *self._kafka_java(*SHORT_LIVED.split()),
             "kafka.tools.StorageTool",
             "format",
             f"--cluster-id={cluster}",

@@ -21,7 +21,7 @@ COUNTING_JOB = Path(__file__).with_name("counting_job.py")
 Usage = namedtuple("Usage", "total used free")
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 90) -> object:
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 180) -> object:
     end = time.monotonic() + timeout_s
     while not (found := condition()):
         assert time.monotonic() < end, f"waited {timeout_s} s for {what}"
