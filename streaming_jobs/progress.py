@@ -18,41 +18,48 @@ class NotProcessed(TimeoutError):
 @dataclass(frozen=True, slots=True)
 class Lag:
     """records: offsets between what the job has committed and the end of its topic; 0 where only transaction markers
-    are left, which nobody can read, so no job ever commits them. committed: how far it has come, all partitions
-    together."""
+    and aborted records lie between. committed: how far it has come, all partitions together."""
 
     records: int
     committed: int
 
 
 def lag(bootstrap: str, group: str, topic: str) -> Lag:
-    """How far the job's consumer group is behind. A job commits its offsets with each checkpoint."""
+    """How far the job's consumer group is behind what is readable (read_committed). A job commits its offsets with each
+    checkpoint."""
     from kafka import KafkaConsumer, TopicPartition
 
     consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False, isolation_level="read_committed"
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        max_poll_records=1,
     )
     try:
         parts = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
         committed = {part: max(consumer.committed(part) or 0, begins[part]) for part in parts}
-        left = {part: max(0, ends[part] - committed[part]) for part in parts}
+        left = 0
         for part in parts:
-            if left[part] and not _readable(consumer, part, committed[part], ends[part]):
-                left[part] = 0
+            if ends[part] > committed[part] and _has_records(consumer, part, committed[part], ends[part]):
+                left += ends[part] - committed[part]
     finally:
         consumer.close()
-    return Lag(sum(left.values()), sum(committed.values()))
+    return Lag(left, sum(committed.values()))
 
 
-def _readable(consumer: Any, part: Any, start: int, end: int) -> bool:
-    """Is there a record between these offsets, or are they only transaction markers and what was aborted?"""
+def _has_records(consumer: Any, part: Any, start: int, end: int) -> bool:
+    """Whether any committed record lies there. A job's offset stays behind the last record, the end lies after the
+    marker that committed it."""
     consumer.assign([part])
     consumer.seek(part, start)
-    while consumer.position(part) < end:
-        if consumer.poll(timeout_ms=200, max_records=1):
-            return True
-    return False
+    for _ in range(20):
+        if consumer.position(part) >= end:
+            return False
+        for record in consumer.poll(timeout_ms=500).get(part, ()):
+            return record.offset < end
+    return True  # the broker does not answer; ask again later
 
 
 def running(rest: str, job: str) -> str | None:

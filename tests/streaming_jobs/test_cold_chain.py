@@ -1,0 +1,168 @@
+"""The job on a real broker and a real cluster, held against the engine alone over the same log."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from alerting.engine import run
+from alerting.events import Logged, read_event
+from alerting.instants import to_ms, to_text
+from grocery.stack import Stack
+from ingestion.arrival import read_arrivals
+from ingestion.record import Record
+from ingestion.sinks import KafkaSink
+from ingestion.topics import read_topic
+from schemas.contract import contract
+from schemas.validate import validator
+from streaming_jobs.progress import counted, running, wait_until_processed
+from streaming_jobs.submit import submit
+from tests.alerting.logs import CASES, EIGHT, RULES, engine
+
+pytestmark = pytest.mark.integration
+
+JOB, READINGS, ALERTS = "cold_chain", "sensor-readings", "alerts.cold-chain"
+WAIT_S = 300
+
+
+@pytest.fixture(scope="module")
+def job(stack: Stack) -> Iterator[Stack]:
+    """The stack with the job running, from the beginning of the topic."""
+    submit(stack, JOB, RULES)
+    yield stack
+    stack.forget(JOB)
+
+
+def until(done: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
+    end = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < end, f"waited {timeout_s} s for {what}"
+        time.sleep(0.2)
+
+
+def processed(stack: Stack) -> None:
+    wait_until_processed(stack.kafka, stack.flink_rest, stack.job(JOB).job_id, JOB, READINGS, WAIT_S)
+
+
+def told(stack: Stack) -> list[tuple[str, int, bytes]]:
+    """(key, timestamp, value) of every committed alert event."""
+    return [(record.key.decode(), record.timestamp, record.value) for record in read_topic(stack.kafka, ALERTS)]
+
+
+def decided_alone(stack: Stack) -> list[tuple[str, int, bytes]]:
+    """The same, as the engine alone decides over what is on the topic now."""
+
+    def log() -> Iterator[tuple[str, Logged]]:
+        for record in read_topic(stack.kafka, READINGS):
+            try:
+                event = read_event(record.value)
+            except ValueError:
+                continue
+            yield (record.key or b"").decode(), Logged(record.timestamp, event)
+
+    return [
+        (alert["store_id"], to_ms(alert["decided_at"]), msgspec.json.encode(alert)) for alert in run(engine(), log())
+    ]
+
+
+def by_step(alerts: list[tuple[str, int, bytes]]) -> dict[tuple[str, int], bytes]:
+    return {(event["alert_id"], event["sequence"]): value for _, _, value in alerts for event in [json.loads(value)]}
+
+
+def _in_store(event: dict[str, Any], store: str) -> dict[str, Any]:
+    """The event as it would come from another store; an asset is unique in the chain."""
+    for holder in (event, *event.get("roster", ())):
+        if "asset_id" in holder:
+            holder["asset_id"] = f"{store}-{holder['asset_id']}"
+    return event | {"store_id": store}
+
+
+def test_the_job_writes_what_the_engine_alone_decides_each_once_and_byte_for_byte(job: Stack):
+    poison = [b"{", b"", b'{"event_id":1}', b"\xff\xfe", b'{"a":"\x1e5 1 {}"}', b"[" * 5000]
+    with KafkaSink(job.kafka) as sink:
+        for number, folder in enumerate(CASES):
+            store = f"case-{number}"
+            for item in read_arrivals(folder / "readings.ndjson"):
+                event = _in_store(json.loads(item.payload), store)
+                sink.send(Record(READINGS, store, msgspec.json.encode(event), item.arrived_ms))
+                if number == 0:
+                    sink.send(Record(READINGS, store, poison[item.arrived_ms % len(poison)], item.arrived_ms))
+        for bad in poison:
+            sink.send(Record(READINGS, "case-0", bad, EIGHT))
+    processed(job)
+    alerts, alone = told(job), decided_alone(job)
+    assert len(alone) > 20
+    assert sorted(alerts) == sorted(alone)
+    breaches = validator(contract("alert"))
+    for key, timestamp, value in alerts:
+        event = json.loads(value)
+        assert breaches(event) == []
+        assert (key, to_text(timestamp)) == (event["store_id"], event["decided_at"])
+    # Flink gathers figures every ten seconds.
+    job_id = job.job(JOB).job_id
+    until(lambda: counted(job.flink_rest, job_id).get("unreadable", 0) >= len(poison), "the count of poison", 60)
+
+
+def test_killed_task_and_job_managers_neither_lose_nor_repeat_an_alert(job: Stack):
+    """A store an excursion, one after the other, so that alerts are told all the time; the processes die meanwhile."""
+    before = len(told(job))
+    stop, sent = threading.Event(), Counter()
+
+    def excursion(store: str) -> Iterator[Record]:
+        values = [-20.0] * 5 + [-14.0] * 35 + [-11.0] * 32 + [-18.0] * 8
+        for minute, value in enumerate(values):
+            at = EIGHT + minute * 60_000
+            event = {
+                "event_id": f"{store}-{minute}",
+                "event_time": to_text(at),
+                "store_id": store,
+                "schema_version": 1,
+                "kind": "reading",
+                "device_id": f"{store}-t",
+                "asset_id": store,
+                "asset_class": "freezer",
+                "metric": "temperature",
+                "value": value,
+                "unit": "Cel",
+            }
+            yield Record(READINGS, store, msgspec.json.encode(event), at + 300)
+
+    def send() -> None:
+        with KafkaSink(job.kafka) as sink:
+            while not stop.wait(0.1):
+                for record in excursion(f"killed-{sent['stores']}"):
+                    sink.send(record)
+                sink.flush()
+                sent["stores"] += 1
+
+    def more_alerts(since: int, count: int = 30) -> bool:
+        return len(told(job)) >= since + count
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        until(lambda: more_alerts(before), "alerts of the first excursions")
+        job.kill("taskmanager")
+        after_task = len(told(job))
+        until(lambda: more_alerts(after_task), "alerts after the task manager's death")
+        first = running(job.flink_rest, JOB)
+        job.kill("jobmanager")
+        after_job = len(told(job))
+        until(lambda: running(job.flink_rest, JOB) not in (first, None), "the job to be resumed")
+        until(lambda: more_alerts(after_job), "alerts after the job manager's death")
+    finally:
+        stop.set()
+        sender.join()
+    processed(job)
+    alerts = told(job)
+    steps = Counter((event["alert_id"], event["sequence"]) for _, _, value in alerts for event in [json.loads(value)])
+    assert [step for step, times in steps.items() if times > 1] == []
+    assert by_step(alerts) == by_step(decided_alone(job))
+    assert sum(1 for key, _, _ in alerts if key.startswith("killed-")) == 3 * sent["stores"]
