@@ -109,11 +109,12 @@ def line(event: dict[str, Any]) -> Text:
 
 
 def _table(console: Console, alerts: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
     rank = {"critical": 0, "warning": 1, "info": 2}
-    table = Table()
+    table = Table(box=SIMPLE)
     for name in ("severity", "since (UTC)", "asset", "rule", "worst"):
         table.add_column(name, no_wrap=name != "worst")
     for alert in sorted(alerts, key=lambda a: (a["status"] == "resolved", rank[a["severity"]], a["starts_at"])):
@@ -136,11 +137,12 @@ def _since(alert: dict[str, Any]) -> str:
 
 
 def _worst(alert: dict[str, Any]) -> str:
-    """What was furthest past the limit: `-9.5 (limit -12)`; for silence the device."""
+    """What was furthest past the limit: `-9.5 > -12`; for silence the metric that is missed."""
     limit, worst = alert.get("limit"), alert.get("evidence", {}).get("worst")
     if worst is None:
-        return alert.get("device_id", "")
-    return f"{worst['value']:.1f}" + (f" (limit {limit['value']:g})" if limit and "value" in limit else "")
+        return alert.get("metric", "")
+    sign = ">" if limit and limit["kind"] == "above" else "<"
+    return f"{worst['value']:.1f}" + (f" {sign} {limit['value']:g}" if limit and "value" in limit else "")
 
 
 def _read(broker: str) -> Iterable[dict[str, Any]]:
