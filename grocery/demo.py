@@ -24,6 +24,8 @@ from grocery.settings import Settings, settings
 from schemas.instants import to_rfc3339
 
 STEPS = 8
+PIPED_WIDTH = 140
+"""Columns where there is no terminal to ask."""
 JOB = "cold_chain"
 ALERTS = "alerts.cold-chain"
 START = date(2026, 10, 5)
@@ -76,6 +78,8 @@ def run(*, stores: int, days: int, seed: int, keep_stack: bool) -> int:
     settings.cache_clear()
     where = settings()
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPED_WIDTH)
     show = Show(console)
     from grocery.stack import Stack
 
@@ -143,10 +147,11 @@ def _run(show: Show, where: Settings, stack: Any, stores: int, days: int, seed: 
 
 def _simulation(where: Settings, stores: int, days: int, seed: int) -> Any:
     from grocery.simulator import FaultPlan, simulate
+    from grocery.simulator.clones import of_size
     from ingestion.reference import Reference
 
     reference = Reference.from_folder(where.chain)
-    faults = FaultPlan.load().within(reference)
+    faults = FaultPlan.load().within(of_size(reference, stores))
     return simulate(reference, stores=stores, days=days, seed=seed, start=START, faults=faults)
 
 
@@ -318,4 +323,5 @@ Try next (in .grocery/venv/bin, or `source .grocery/venv/bin/activate`):
   grocery replay FILE --mapping MAPPING.yaml  your own loggers' exports: docs/replay.md
 """,
         highlight=False,
+        soft_wrap=True,
     )
