@@ -5,23 +5,29 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 
-_MINUTES: dict[str, int] = {}
-_REMEMBERED = 20_000
+_SECONDS: dict[str, int] = {}
+"""Seconds met lately: the events of a log share them, and a look-up costs a fifth of reading a date."""
+_REMEMBERED = 50_000
 
 
 def to_ms(text: str) -> int:
     """Epoch milliseconds of `2026-10-05T06:00:00.250Z`. Raises ValueError for any other form."""
-    minute = _MINUTES.get(text[:17])
-    if minute is None:
-        if len(text) != 24:
-            raise ValueError(f"{text}: an instant is written like 2026-10-05T06:00:00.250Z")
-        minute = round(datetime.fromisoformat(text[:16] + ":00Z").timestamp()) * 1000
-        if len(_MINUTES) >= _REMEMBERED:
-            _MINUTES.clear()
-        _MINUTES[text[:17]] = minute
-    if len(text) != 24 or text[19] != "." or text[23] != "Z":
+    if len(text) != 24 or text[23] != "Z":
         raise ValueError(f"{text}: an instant is written like 2026-10-05T06:00:00.250Z")
-    return minute + int(text[17:19]) * 1000 + int(text[20:23])
+    second = _SECONDS.get(text[:20])
+    if second is None:
+        second = _read_second(text)
+    return second + int(text[20:23])
+
+
+def _read_second(text: str) -> int:
+    if text[19] != ".":
+        raise ValueError(f"{text}: an instant is written like 2026-10-05T06:00:00.250Z")
+    second = round(datetime.fromisoformat(text[:19] + "Z").timestamp()) * 1000
+    if len(_SECONDS) >= _REMEMBERED:
+        _SECONDS.clear()
+    _SECONDS[text[:20]] = second
+    return second
 
 
 def to_text(ms: int) -> str:
