@@ -1,14 +1,18 @@
 """Spark's side of a contract: column types, parsing, and row checks that say the same as the validator.
 
-All row checks are Spark expressions: no row leaves the JVM. A payload is parsed twice, once into typed columns and once
-into a map of raw texts; a field that is in the second and null in the first has the wrong type.
+All row checks are Spark expressions: no row leaves the JVM.
 
-One leniency: a string field that holds a JSON number or boolean is taken as its text (the validator refuses it).
+A payload is parsed once, instants and dates as text, so that their patterns can be checked. Spark's parser is lenient:
+it drops fields it doesn't know, takes 5 for "5" where a text is wanted, and gives null for whatever it cannot read. So
+a row counts as clean only if it has exactly as many names and texts as its typed values account for; that costs two
+passes over the bytes. The few other rows are parsed again, in a way that shows everything, and each breach is named.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
+from operator import add, and_, or_
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -17,121 +21,298 @@ from pyspark.sql import types as T
 
 from schemas.contract import Contract
 
-OPTIONS = {"allowNonNumericNumbers": "false", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSX"}
+# JSON as RFC 8259 has it: neither NaN nor 'single quotes'.
+OPTIONS = {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
 _RAW = T.MapType(T.StringType(), T.StringType())
+_TYPES = {"string": T.StringType, "integer": T.LongType, "number": T.DoubleType, "boolean": T.BooleanType}
+_FORMATS = {"date-time": T.TimestampType, "date": T.DateType}
+_TEXTS = {"date-time": "yyyy-MM-dd'T'HH:mm:ss.SSSX", "date": "yyyy-MM-dd"}
+_MARK = "="
+# Possessive throughout: Java neither backtracks nor recurses, however long the text.
+_JSON_STRING = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
 
 Schema = dict[str, Any]
+Flag = tuple[Column, str]
+Has = Callable[[str], Column]
 
 
 def struct_type(contract: Contract) -> T.StructType:
-    """The contract's columns, in its order, all nullable; a field's description and unit stand in its metadata."""
-    return _struct(contract.schema)
+    """The contract's columns, in its order, all nullable; a field's description stands in its metadata as comment."""
+    return _struct(contract.schema, typed=True)
 
 
-def _struct(schema: Schema) -> T.StructType:
+def _struct(schema: Schema, *, typed: bool) -> T.StructType:
     return T.StructType(
         [
-            T.StructField(name, _type(field), True, {"comment": field.get("description", "")})
+            T.StructField(name, _type(field, typed=typed), True, {"comment": field.get("description", "")})
             for name, field in schema["properties"].items()
         ]
     )
 
 
-def _type(schema: Schema) -> T.DataType:
-    kind, form = schema["type"], schema.get("format")
+def _type(schema: Schema, *, typed: bool) -> T.DataType:
+    """typed: instants and dates as such, else as text."""
+    kind = schema["type"]
     if kind == "object":
-        return (
-            _struct(schema)
-            if "properties" in schema
-            else T.MapType(T.StringType(), _type(schema["additionalProperties"]))
-        )
+        if "properties" in schema:
+            return _struct(schema, typed=typed)
+        return T.MapType(T.StringType(), _type(schema["additionalProperties"], typed=typed))
     if kind == "array":
-        return T.ArrayType(_type(schema["items"]))
-    if kind == "string" and form:
-        return {"date-time": T.TimestampType(), "date": T.DateType()}[form]
-    return {"string": T.StringType(), "integer": T.LongType(), "number": T.DoubleType(), "boolean": T.BooleanType()}[
-        kind
-    ]
+        return T.ArrayType(_type(schema["items"], typed=typed))
+    return (_FORMATS[schema["format"]] if typed and "format" in schema else _TYPES[kind])()
 
 
 def parse(df: DataFrame, contract: Contract, column: str = "payload") -> DataFrame:
-    """The frame with `event` (struct_type of the contract) and `raw` (field -> JSON text; null where the payload is no
-    JSON object) added. The session's time zone must be UTC."""
-    return df.withColumn("event", F.from_json(column, struct_type(contract), OPTIONS)).withColumn(
-        "raw", F.from_json(column, _RAW, OPTIONS)
-    )
+    """The frame with `event` (struct_type of the contract) and `raw` added, which `reasons` reads.
+
+    Where the payload is no JSON object, or more than one, event is null. The session's time zone must be UTC.
+    """
+    # In brackets, so that whatever follows the object is seen too: Spark's parser stops at the end of the first value.
+    bracketed = F.concat(F.lit("["), F.col(column), F.lit("]"))
+    documents = F.from_json(bracketed, T.ArrayType(_struct(contract.schema, typed=False)), OPTIONS)
+    raw = F.when(F.size(documents) == 1, documents[0])
+    return df.withColumn("raw", raw).withColumn("event", _typed(contract.schema, F.col("raw")))
 
 
-def reasons(contract: Contract, event: str = "event", raw: str = "raw") -> Column:
+def reasons(contract: Contract, event: str = "event", raw: str = "raw", column: str = "payload") -> Column:
     """array<string>: each breach of a row that `parse` made, as `code:path`, empty where it keeps the contract.
 
     Codes are the validator's; paths are JSON pointers with `*` for an entry of an array. `json:` alone where the
     payload is no JSON object.
     """
-    found = _object(contract.schema, F.col(event), F.col(raw), "")
-    return F.when(F.col(raw).isNull(), F.array(F.lit("json:"))).otherwise(F.array_distinct(_all(found)))
+    one, text = F.col(raw), F.col(column)
+
+    def detailed(payload: Column) -> Column:
+        documents = F.from_json(F.concat(F.lit("["), _marked(payload), F.lit("]")), T.ArrayType(_RAW), OPTIONS)
+        texts = F.when(F.size(documents) == 1, documents[0])
+        found = F.array_distinct(_joined(_object(contract.schema, one, texts, "")))
+        return F.when(texts.isNull(), F.array(F.lit("json:"))).otherwise(found)
+
+    # A lambda's body is not compiled into the row loop, which would become too long for the JVM to optimise.
+    told = F.transform(F.array(text), detailed)[0]
+    return F.when(_clean(contract.schema, one, text), _none()).otherwise(told)
 
 
-def _all(arrays: list[Column]) -> Column:
-    return F.concat(*arrays) if arrays else F.array().cast("array<string>")
+# ---- typed columns
 
 
-def _flags(flags: list[tuple[Column, str]]) -> Column:
-    """array<string> of the reasons whose condition holds; a condition that is null does not."""
-    return F.array_compact(F.array(*[F.when(condition, F.lit(reason)) for condition, reason in flags]))
+def _has_times(schema: Schema) -> bool:
+    if schema["type"] == "array":
+        return _has_times(schema["items"])
+    return "format" in schema or any(map(_has_times, schema.get("properties", {}).values()))
+
+
+def _typed(schema: Schema, value: Column) -> Column:
+    """The value with its texts of instants and dates made into such; null where they are none."""
+    if not _has_times(schema):
+        return value
+    if schema["type"] == "array":
+        return F.transform(value, lambda one: _typed(schema["items"], one))
+    if "format" in schema:
+        return _time(schema, value)
+    fields = [
+        _typed(field, value[name]).alias(name, metadata={"comment": field.get("description", "")})
+        for name, field in schema["properties"].items()
+    ]
+    return F.when(value.isNotNull(), F.struct(*fields))
+
+
+def _time(schema: Schema, text: Column) -> Column:
+    moment = F.try_to_timestamp(text, F.lit(_TEXTS[schema["format"]]))
+    # Without the pattern first, Spark's parser would take what the contract does not.
+    moment = F.when(text.rlike(_java(schema["pattern"])), moment)
+    return moment.cast("date") if schema["format"] == "date" else moment
+
+
+# ---- is a row clean? Only the typed values and the bytes are looked at.
+
+
+def _clean(schema: Schema, one: Column, text: Column) -> Column:
+    names, texts = _counts(schema, one)
+    # Written without escapes and without blanks after a name, as machines write JSON, every string has two quotation
+    # marks and every name stands before `":`. All other rows go the long way.
+    compact = ~reduce(or_, [text.contains(part) for part in ("\\", '" ', '"\t', '"\n', '"\r')])
+    quotes = F.length(text) - F.length(F.replace(text, F.lit('"')))
+    colons = F.length(text) - F.length(F.replace(text, F.lit('":')))
+    adds_up = (colons == 2 * names) & (quotes == 2 * (names + texts))
+    return F.coalesce(one.isNotNull() & compact & adds_up & ~_broken(schema, one), F.lit(False))
+
+
+def _counts(schema: Schema, value: Column) -> tuple[Column, Column]:
+    """(names, texts) that a payload with exactly these typed values has."""
+    names, texts = [F.lit(0)], [F.lit(0)]
+    for name, field in schema["properties"].items():
+        here = value[name]
+        inner_names, inner_texts = _counts_inside(field, here)
+        names.append(F.when(here.isNotNull(), F.lit(1) + inner_names).otherwise(F.lit(0)))
+        texts.append(F.when(here.isNotNull(), inner_texts).otherwise(F.lit(0)))
+    return reduce(add, names), reduce(add, texts)
+
+
+def _counts_inside(field: Schema, value: Column) -> tuple[Column, Column]:
+    if field["type"] == "object":
+        return _counts(field, value) if "properties" in field else (F.size(value), F.size(value))
+    if field["type"] == "array":
+        entry = lambda number: lambda so_far, one: so_far + _counts_inside(field["items"], one)[number]  # noqa: E731
+        return F.aggregate(value, F.lit(0), entry(0)), F.aggregate(value, F.lit(0), entry(1))
+    return F.lit(0), F.lit(1 if field["type"] == "string" else 0)
+
+
+def _broken(schema: Schema, value: Column) -> Column:
+    """Does the typed value break a rule, at any depth? Names and types are counted elsewhere."""
+    flags = [F.coalesce(wrong, F.lit(False)) for wrong, _ in _rules(schema, value, lambda n: value[n].isNotNull(), "")]
+    for name, field in schema["properties"].items():
+        here = value[name]
+        if field["type"] == "object" and "properties" in field:
+            flags.append(here.isNotNull() & _broken(field, here))
+        elif field["type"] == "array":
+            flags.append(F.coalesce(F.exists(here, _entry_broken(field["items"])), F.lit(False)))
+    return reduce(or_, flags, F.lit(False))
+
+
+def _entry_broken(items: Schema) -> Callable[[Column], Column]:
+    def broken(one: Column) -> Column:
+        if items["type"] == "object":
+            return one.isNull() | _broken(items, one)
+        return reduce(or_, [F.coalesce(wrong, F.lit(False)) for wrong, _ in _values(items, one, "")], one.isNull())
+
+    return broken
+
+
+# ---- what exactly is wrong with a row? Strings are marked, so that "5" can be told from 5.
+
+
+def _marked(payload: Column) -> Column:
+    """The JSON text with `=` put before each name and string."""
+    return F.regexp_replace(payload, _JSON_STRING, f'"{_MARK}$1"')
 
 
 def _object(schema: Schema, value: Column, raw: Column, path: str) -> list[Column]:
-    """Reasons of one object. value: its typed struct; raw: its map of raw texts."""
-    flags: list[tuple[Column, str]] = []
+    """Reasons of one object. value: its struct; raw: its map of marked names and raw texts."""
+
+    def has(name: str) -> Column:
+        return F.map_contains_key(raw, _MARK + name)
+
+    flags: list[Flag] = []
     nested: list[Column] = []
     fields = schema["properties"]
-    for name in schema.get("required", []):
-        flags.append((~F.map_contains_key(raw, name), f"required:{path}/{name}"))
     for name, field in fields.items():
-        here = f"{path}/{name}"
-        typed, text = value[name], raw[name]
-        is_text_time = field.get("format") in ("date-time", "date")
-        code = "format" if is_text_time else "type"
-        flags.append((F.map_contains_key(raw, name) & typed.isNull(), f"{code}:{here}"))
-        flags += _scalar(field, text if is_text_time else typed, here)
-        nested += _inside(field, typed, text, here)
-    for part in schema.get("allOf", []):
-        flags += _part(part, fields, value, raw, path)
-    unknown = F.array_except(F.map_keys(raw), F.array(*[F.lit(name) for name in fields]))
-    nested.append(F.transform(unknown, lambda name: F.concat(F.lit(f"unknown_field:{path}/"), name)))
-    return [_flags(flags), *nested]
+        here, text = f"{path}/{name}", raw[_MARK + name]
+        flags.append((has(name) & _wrong_type(field, value[name], text), f"type:{here}"))
+        nested += _inside(field, value[name], text, here)
+    flags += _rules(schema, value, has, path)
+    unknown = F.array_except(F.map_keys(raw), F.array(*[F.lit(_MARK + name) for name in fields]))
+    nested.append(F.transform(unknown, lambda key: F.concat(F.lit(f"unknown_field:{path}/"), _step(key))))
+    return [*_told(flags), *nested]
 
 
-def _inside(field: Schema, typed: Column, text: Column, path: str) -> list[Column]:
-    """Reasons inside an object or an array of objects; nothing where it is absent."""
-    none = F.array().cast("array<string>")
-    if field["type"] == "object" and "properties" in field:
-        inner = _all(_object(field, typed, F.from_json(text, _RAW, OPTIONS), path))
-        return [F.when(typed.isNotNull(), inner).otherwise(none)]
-    if field["type"] == "array" and field["items"]["type"] == "object":
-        raws = F.from_json(text, T.ArrayType(_RAW), OPTIONS)
+def _wrong_type(field: Schema, value: Column, text: Column) -> Column:
+    """Is a value that is there of another type? text: its raw text, null where it is JSON's null."""
+    if field["type"] == "string":
+        return ~_is_text(text)
+    if field["type"] == "array":
+        return F.from_json(text, T.ArrayType(T.StringType()), OPTIONS).isNull()
+    # A number that no double can hold becomes infinite.
+    return value.isNull() | (value.isin(float("inf"), float("-inf")) if field["type"] == "number" else F.lit(False))
 
-        def entry(one: Column, its_raw: Column) -> Column:
-            found = _all(_object(field["items"], one, its_raw, f"{path}/*"))
-            return F.when(its_raw.isNull(), F.array(F.lit(f"type:{path}/*"))).otherwise(found)
 
-        found = F.flatten(F.zip_with(typed, raws, entry))
-        return [F.when(typed.isNotNull(), F.coalesce(found, F.array(F.lit(f"type:{path}")))).otherwise(none)]
+def _inside(field: Schema, value: Column, text: Column, path: str) -> list[Column]:
+    """Reasons inside an object, a map or an array; nothing where it is absent."""
+    if field["type"] == "object":
+        raw = F.from_json(text, _RAW, OPTIONS)
+        if "properties" in field:
+            found = _joined(_object(field, value, raw, path))
+        else:
+            wrong = F.map_keys(F.map_filter(raw, lambda _, one: ~_is_text(one)))
+            found = F.transform(wrong, lambda key: F.concat(F.lit(f"type:{path}/"), _step(key)))
+        return [F.when(value.isNotNull() & raw.isNotNull(), found).otherwise(_none())]
+    if field["type"] == "array":
+        texts = F.from_json(text, T.ArrayType(T.StringType()), OPTIONS)
+        items, here = field["items"], f"{path}/*"
+        wrong = F.array(F.lit(f"type:{here}"))
+
+        def entry(one: Column, its_text: Column) -> Column:
+            if items["type"] != "object":
+                return _joined(_told([(_wrong_type(items, one, its_text), f"type:{here}"), *_values(items, one, here)]))
+            raw = F.from_json(its_text, _RAW, OPTIONS)
+            return F.when(raw.isNull(), wrong).otherwise(_joined(_object(items, one, raw, here)))
+
+        # Spark gives no array at all where one entry is of another kind than the others.
+        found = F.when(value.isNull(), wrong).otherwise(F.flatten(F.zip_with(value, texts, entry)))
+        return [F.when(texts.isNull(), _none()).otherwise(found)]
     return []
 
 
-def _scalar(field: Schema, value: Column, path: str) -> list[tuple[Column, str]]:
-    """Bounds on one value; null passes."""
-    flags = []
-    unit = path.rpartition("/")[2] == "unit"
+def _none() -> Column:
+    return F.array().cast("array<string>")
+
+
+def _joined(arrays: list[Column]) -> Column:
+    return F.concat(*arrays) if arrays else _none()
+
+
+def _told(flags: list[Flag]) -> list[Column]:
+    """array<string> of the reasons whose condition holds; a condition that is null does not."""
+    if not flags:
+        return []
+    return [F.array_compact(F.array(*[F.when(condition, F.lit(reason)) for condition, reason in flags]))]
+
+
+def _is_text(text: Column) -> Column:
+    return F.coalesce(text.startswith(_MARK), F.lit(False))
+
+
+def _step(key: Column) -> Column:
+    """A marked name as a step of a JSON pointer."""
+    return F.replace(F.replace(F.substr(key, F.lit(2)), F.lit("~"), F.lit("~0")), F.lit("/"), F.lit("~1"))
+
+
+# ---- the contract's rules, for both
+
+
+def _rules(schema: Schema, value: Column, has: Has, path: str) -> list[Flag]:
+    """What an object must have and within which limits; a null value is within all of them."""
+    fields = schema["properties"]
+    flags = [(~has(name), f"required:{path}/{name}") for name in schema.get("required", [])]
+    for name, field in fields.items():
+        flags += _values(field, value[name], f"{path}/{name}")
+    for part in schema.get("allOf", []):
+        flags += _part(part, fields, value, has, path)
+    for name, others in schema.get("dependencies", {}).items():
+        missing = reduce(or_, [~has(other) for other in others])
+        flags.append((has(name) & missing, f"incomplete:{path}/{name}"))
+    return flags
+
+
+def _part(part: Schema, fields: Schema, value: Column, has: Has, path: str) -> list[Flag]:
+    """One entry of allOf: if/then, or anyOf of required fields."""
+    if "anyOf" in part:
+        branches = [reduce(and_, [has(name) for name in branch["required"]]) for branch in part["anyOf"]]
+        return [(~reduce(or_, branches), f"required:{path}")]
+    holds = F.lit(True)
+    for name, test in part["if"]["properties"].items():
+        wanted = test["enum"] if "enum" in test else [test["const"]]
+        holds = holds & F.coalesce(value[name].isin(wanted), F.lit(False))
+    then = part["then"]
+    flags = [(~has(name), f"required:{path}/{name}") for name in then.get("required", [])]
+    for name, limits in then.get("properties", {}).items():
+        flags += _values({"type": fields[name]["type"]} | limits, value[name], f"{path}/{name}")
+    return [(holds & condition, reason) for condition, reason in flags]
+
+
+def _values(field: Schema, value: Column, path: str) -> list[Flag]:
+    """Limits on one value; null passes."""
+    flags: list[Flag] = []
+    unit = path.endswith("/unit")
     if "const" in field:
         code = "unit" if unit else "version" if path == "/schema_version" else "const"
         flags.append((value != F.lit(field["const"]), f"{code}:{path}"))
     if "enum" in field:
         flags.append((~value.isin(field["enum"]), f"{'unit' if unit else 'enum'}:{path}"))
     if "pattern" in field:
-        flags.append((~value.rlike(field["pattern"]), f"pattern:{path}"))
+        flags.append((~value.rlike(_java(field["pattern"])), f"pattern:{path}"))
+    if "format" in field:
+        flags.append((value.isNotNull() & _time(field, value).isNull(), f"format:{path}"))
     if "minimum" in field:
         flags.append((value < F.lit(field["minimum"]), f"minimum:{path}"))
     if "exclusiveMinimum" in field:
@@ -140,25 +321,15 @@ def _scalar(field: Schema, value: Column, path: str) -> list[tuple[Column, str]]
         flags.append((value > F.lit(field["maximum"]), f"maximum:{path}"))
     if "maxLength" in field:
         flags.append((F.length(value) > field["maxLength"], f"length:{path}"))
+    if "minLength" in field:
+        flags.append((F.length(value) < field["minLength"], f"length:{path}"))
     if "minItems" in field:
         flags.append((F.size(value) < field["minItems"], f"items:{path}"))
+    if field["type"] == "number":
+        flags.append((value.isin(float("inf"), float("-inf")), f"type:{path}"))
     return flags
 
 
-def _part(part: Schema, fields: Schema, value: Column, raw: Column, path: str) -> list[tuple[Column, str]]:
-    """One entry of allOf: if/then, or anyOf of required fields."""
-    if "anyOf" in part:
-        branches = [
-            reduce(Column.__and__, [F.map_contains_key(raw, name) for name in branch["required"]])
-            for branch in part["anyOf"]
-        ]
-        return [(~reduce(Column.__or__, branches), f"required:{path}")]
-    holds = F.lit(True)
-    for name, test in part["if"]["properties"].items():
-        wanted = test["enum"] if "enum" in test else [test["const"]]
-        holds = holds & F.coalesce(value[name].isin(wanted), F.lit(False))
-    then = part["then"]
-    flags = [(~F.map_contains_key(raw, name), f"required:{path}/{name}") for name in then.get("required", [])]
-    for name, limits in then.get("properties", {}).items():
-        flags += _scalar(limits, value[name], f"{path}/{name}")
-    return [(holds & condition, reason) for condition, reason in flags]
+def _java(pattern: str) -> str:
+    r"""JSON Schema's `$` is the end of the text; Java's also stands before a line break at the end: `\z` does not."""
+    return pattern[:-1] + r"\z" if pattern.endswith("$") else pattern
