@@ -26,6 +26,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+SHORT = 1_000_000
+"""Records on the topics below which Spark is started for a short run."""
+
 Names = Annotated[
     list[str] | None,
     typer.Option("--contract", "-c", help="Only this contract, e.g. `sensor-readings`; may be given again."),
@@ -105,15 +108,18 @@ class _AtWork:
         self.console = console
         self.run = run
         self._spark: SparkSession | None = None
+        self.short = False
+        self._took = 0.0
 
     @property
     def spark(self) -> SparkSession:
+        """The session, started by the first step that needs it."""
         if self._spark is None:
             from batch_jobs.session import session
             from grocery.settings import settings
 
             with self._timed("Starting Spark"):
-                self._spark = session(settings().jars / "spark", settings().logs)
+                self._spark = session(settings().jars / "spark", settings().logs, short=self.short)
         return self._spark
 
     def end_spark(self) -> None:
@@ -131,10 +137,11 @@ class _AtWork:
         from ingestion.topics import topics_of
 
         broker = survey(bootstrap(), [topic for item in contracts for topic in topics_of(item)])
+        self.short = sum(broker.ends.values()) - sum(broker.begins.values()) < SHORT
         spark = self.spark
         with self._steps("bronze", contracts) as told:
             loaded = bronze(spark, broker, self.run, contracts, told(lambda one: f"{one.rows:,} records"))
-        show_loaded(self.console, loaded)
+        show_loaded(self.console, loaded, self._took)
 
     def silver(self, contracts: tuple[Contract, ...]) -> None:
         from batch_jobs.silver import silver
@@ -142,7 +149,7 @@ class _AtWork:
         spark = self.spark
         with self._steps("silver", contracts) as told:
             curated = silver(spark, self.run, contracts, told(lambda one: f"{one.inserted:,} new events"))
-        show_curated(self.console, curated)
+        show_curated(self.console, curated, self._took)
 
     def quality(self, contracts: tuple[Contract, ...], accept: bool) -> None:
         from batch_jobs.quality import quality
@@ -152,7 +159,7 @@ class _AtWork:
         with self._steps("quality", contracts) as told:
             done = told(lambda one: f"{one.expectations} expectations")
             verdict = quality(spark, self.run, contracts, settings().data_docs, accept=accept, on_done=done)
-        show_verdict(self.console, verdict)
+        show_verdict(self.console, verdict, self._took)
         if not verdict.passed:
             raise typer.Exit(1)
 
@@ -199,23 +206,26 @@ class _AtWork:
 
     @contextlib.contextmanager
     def _steps(self, step: str, contracts: Iterable[Contract]) -> Iterator[Callable]:
-        """A bar that moves on with each contract; it is gone when the table stands there."""
+        """A bar that moves on with each contract and makes way for the result; without a terminal, one line."""
+        import time
+
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (
-            TextColumn(step),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-        )
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task("", total=len(tuple(contracts)))
+        number = len(tuple(contracts))
+        if not self.console.is_terminal:
+            self.console.print(f"{step}: {number} contracts…", highlight=False)
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        began = time.monotonic()
+        with Progress(
+            TextColumn(step), *columns, console=self.console, transient=True, disable=not self.console.is_terminal
+        ) as progress:
+            task = progress.add_task("", total=number)
 
             def told(words: Callable) -> Callable:
                 return lambda one: progress.update(task, advance=1, description=f"{one.contract}: {words(one)}")
 
             yield told
+        self._took = time.monotonic() - began
 
 
 class _Stop(Exception):
@@ -261,26 +271,27 @@ def _chosen(names: list[str] | None) -> tuple[Contract, ...]:
     return tuple(dict.fromkeys(contract(name) for name in names)) if names else all_contracts()
 
 
-def show_loaded(console: Console, loaded: list[Loaded]) -> None:
+def show_loaded(console: Console, loaded: list[Loaded], seconds: float) -> None:
     """What bronze gained, and what a person should know."""
     new = sum(one.rows for one in loaded)
-    console.print(f"bronze: {new:,} new records" if new else "bronze: nothing new on the topics", highlight=False)
+    what = f"{new:,} new records" if new else "nothing new on the topics"
+    console.print(f"bronze: {what}, {seconds:.0f} s", highlight=False)
     for one in loaded:
         for note in one.notes:
             console.print(f"  [yellow]{one.contract}[/yellow] {note}", highlight=False)
 
 
-def show_curated(console: Console, curated: list[Curated]) -> None:
+def show_curated(console: Console, curated: list[Curated], seconds: float) -> None:
     """Contract by disposition, with sums."""
     from rich.table import Table
 
     found = [one for one in curated if one.rows]
     if not found:
-        console.print("silver: nothing new in bronze")
+        console.print(f"silver: nothing new in bronze, {seconds:.0f} s", highlight=False)
         return
     table = Table(
         *("contract", "bronze rows", "inserted", "duplicate", "quarantined"),
-        title="silver: what became of each new bronze row",
+        title=f"silver: what became of each new bronze row, {seconds:.0f} s",
         title_justify="left",
         show_footer=len(found) > 1,
     )
@@ -299,10 +310,10 @@ def show_curated(console: Console, curated: list[Curated]) -> None:
             console.print(f"  quarantine {one.contract}: {first}{more}", highlight=False)
 
 
-def show_verdict(console: Console, verdict: Verdict) -> None:
+def show_verdict(console: Console, verdict: Verdict, seconds: float) -> None:
     """What the gate says."""
     if not verdict.checked:
-        console.print("quality: nothing new in silver")
+        console.print(f"quality: nothing new in silver, {seconds:.0f} s", highlight=False)
         return
     held = sum(one.expectations for one in verdict.checked)
     rows = sum(one.rows for one in verdict.checked if one.contract != "dispositions")
@@ -311,7 +322,7 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
         word = "[yellow]accepted[/yellow]"
     console.print(
         f"quality: {word}; {held} expectations on {rows:,} new rows, {len(verdict.failures)} critical failed, "
-        f"{len(verdict.warnings)} warnings",
+        f"{len(verdict.warnings)} warnings, {seconds:.0f} s",
         highlight=False,
     )
     for finding in verdict.failures:
