@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,12 @@ class Lag:
     committed: int
 
 
-def lag(bootstrap: str, group: str, topic: str) -> Lag:
-    """How far the job's consumer group is behind what is readable (read_committed). A job commits its offsets with each
-    checkpoint."""
+def lag(bootstrap: str, group: str, topic: str, taken: dict[int, int] | None = None) -> Lag:
+    """How far the job is behind what is readable (read_committed), by the offsets that its checkpoints commit.
+
+    taken: offset by partition up to which its source has read, where that is known. An idle source commits late, up to
+    half a minute after its start.
+    """
     from kafka import KafkaConsumer, TopicPartition
 
     consumer = KafkaConsumer(
@@ -39,7 +43,10 @@ def lag(bootstrap: str, group: str, topic: str) -> Lag:
     try:
         parts = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
-        committed = {part: max(consumer.committed(part) or 0, begins[part]) for part in parts}
+        known = taken or {}
+        committed = {
+            part: max(consumer.committed(part) or 0, begins[part], known.get(part.partition, 0)) for part in parts
+        }
         left = 0
         for part in parts:
             if ends[part] > committed[part] and _has_records(consumer, part, committed[part], ends[part]):
@@ -101,7 +108,7 @@ def wait_until_processed(
 
     def behind() -> int:
         nonlocal seen
-        seen = lag(bootstrap, job, topic)
+        seen = lag(bootstrap, job, topic, taken(rest, run, topic))
         if on_progress:
             on_progress(seen)
         return seen.records
@@ -142,17 +149,40 @@ def counted(rest: str, job_id: str) -> dict[str, int]:
     """What the engine could not use since the job's last start, by name; empty while Flink has no figures."""
     from streaming_jobs.runtime import COUNTED, ENGINE
 
-    job = _get(f"{rest}/jobs/{job_id}") or {"vertices": []}
     found: dict[str, int] = {}
+    for metric, value in _figures(rest, job_id, ENGINE, lambda metric: metric.rpartition(".")[2] in COUNTED, "sum"):
+        name = metric.rpartition(".")[2]
+        found[name] = found.get(name, 0) + value
+    return found
+
+
+def taken(rest: str, job_id: str, topic: str) -> dict[int, int]:
+    """Offset by partition up to which this run's source has read; without partitions it has read nothing of."""
+    head, tail = f".topic.{topic}.partition.", ".currentOffset"
+    found = {}
+    for metric, value in _figures(
+        rest, job_id, "Source", lambda metric: head in metric and metric.endswith(tail), "max"
+    ):
+        if value >= 0:
+            found[int(metric.removesuffix(tail).rpartition(".")[2])] = value + 1
+    return found
+
+
+def _figures(
+    rest: str, job_id: str, operator: str, wanted: Callable[[str], bool], over_subtasks: str
+) -> Iterator[tuple[str, int]]:
+    """(metric, value) of the operators so named, subtasks put together by `sum` or `max`. Flink gathers figures when
+    they are asked for, so the first answer may be empty."""
+    job = _get(f"{rest}/jobs/{job_id}") or {"vertices": []}
     for vertex in job["vertices"]:
-        if ENGINE not in vertex["name"]:
+        if operator not in vertex["name"]:
             continue
         base = f"{rest}/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
-        names = [item["id"] for item in _get(base) or [] if item["id"].rpartition(".")[2] in COUNTED]
-        for item in _get(f"{base}?get={','.join(names)}&agg=sum") or [] if names else []:
-            name = item["id"].rpartition(".")[2]
-            found[name] = found.get(name, 0) + int(item["sum"])
-    return found
+        names = [item["id"] for item in _get(base) or [] if wanted(item["id"])]
+        if names:
+            asked = urllib.parse.urlencode({"get": ",".join(names), "agg": over_subtasks})
+            for item in _get(f"{base}?{asked}") or []:
+                yield item["id"], int(item[over_subtasks])
 
 
 def _get(url: str) -> Any:

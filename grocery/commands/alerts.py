@@ -109,12 +109,11 @@ def line(event: dict[str, Any]) -> Text:
 
 
 def _table(console: Console, alerts: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
     rank = {"critical": 0, "warning": 1, "info": 2}
-    table = Table(box=SIMPLE)
+    table = Table(box=None, pad_edge=False)
     for name in ("severity", "since (UTC)", "asset", "rule", "worst"):
         table.add_column(name, no_wrap=name != "worst")
     for alert in sorted(alerts, key=lambda a: (a["status"] == "resolved", rank[a["severity"]], a["starts_at"])):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from grocery.stack import Stack
 
 app = typer.Typer(help="Flink jobs: submit, status, cancel.", no_args_is_help=True)
@@ -69,7 +71,7 @@ def status() -> None:
     from rich.table import Table
 
     from grocery.gateway import clear_errors
-    from streaming_jobs.progress import counted, lag
+    from streaming_jobs.progress import counted, lag, taken
     from streaming_jobs.submit import jobs
 
     console = Console()
@@ -78,22 +80,37 @@ def status() -> None:
         rest, kafka = stack.flink_rest, stack.kafka
         known = jobs()
         submitted = {job.name: job for job in stack.jobs()}
-        table = Table("job", "state", "behind", "unreadable", "unusable", "duplicate", "too late", "resumed from")
+        table = Table(box=None, pad_edge=False)
+        for column in ("job", "state", "behind", "unreadable", "unusable", "duplicate", "too late"):
+            table.add_column(column, no_wrap=column in ("job", "behind"))
         for name, job in known.items():
             now = submitted.get(name)
             if now is None:
-                table.add_row(name, "not submitted", "", "", "", "", "", "")
+                table.add_row(name, "not submitted")
                 continue
-            behind = sum(lag(kafka, name, topic).records for topic in job.reads.values())
-            counts = counted(rest, now.job_id) if now.job_id and now.state == "RUNNING" else {}
+            runs = now.job_id is not None and now.state == "RUNNING"
+            counts = _patiently(lambda now=now: counted(rest, now.job_id)) if runs else {}
+            behind = sum(
+                lag(kafka, name, topic, taken(rest, now.job_id, topic) if runs else None).records
+                for topic in job.reads.values()
+            )
             columns = [str(counts.get(word, "?")) for word in ("unreadable", "unusable", "duplicate", "too_late")]
-            table.add_row(name, now.error or now.state, f"{behind:,}", *columns, _checkpoint(now.resumed_from))
+            table.add_row(name, now.error or now.state, f"{behind:,}", *columns)
     console.print(table)
     console.print(f"Flink's own pages: {rest}", highlight=False)
 
 
-def _checkpoint(path: str | None) -> str:
-    return "/".join(Path(path).parts[-2:])[-40:] if path else ""
+def _patiently(ask: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """Flink gathers figures when they are first asked for; give it two seconds."""
+    from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+    patient = Retrying(
+        retry=retry_if_result(lambda found: not found),
+        stop=stop_after_delay(2),
+        wait=wait_fixed(0.2),
+        retry_error_callback=lambda _: {},
+    )
+    return patient(ask)
 
 
 @app.command()
