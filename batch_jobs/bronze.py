@@ -82,7 +82,7 @@ def load(spark: SparkSession, broker: Broker, run: Run, item: Contract) -> Loade
     checkpoint = f"{layout.path}/_checkpoint/{_key(broker.cluster, ids)}"
     position = read_position(spark, checkpoint)
     starting = {}
-    if position is None and before.files:
+    if position is None and not before.untouched:
         held = _held(tables.read(spark, layout.path))
         result.notes += _recreated(held, ids)
         starting = {

@@ -104,7 +104,7 @@ def quality(
         if now is None:
             raise LakeError(f"{path}: there is no such table; run `grocery batch silver` first")
         after = passed_before.get((item.name, now.id))
-        if after == now.version or not (now.files or after is not None or _was_read(spark, run.lake, item.name)):
+        if after == now.version or now.untouched:
             continue
         context = context or _context(docs)
         result = Checked(item.name, silver_id=now.id, silver_version=now.version)
@@ -155,14 +155,6 @@ def _passed(spark: SparkSession, lake: str) -> dict[tuple[str, str], int]:
     each = tables.read(spark, path).groupBy("contract", "silver_id", "silver_version", "run_id")
     upto = each.agg(f.every(fine).alias("passed")).where("passed").groupBy("contract", "silver_id")
     return {(name, table): version for name, table, version in upto.agg(f.max("silver_version")).collect()}
-
-
-def _was_read(spark: SparkSession, lake: str, name: str) -> bool:
-    """Whether bronze had rows for an empty silver table: then nothing of them was an event."""
-    path = tables.dispositions_layout(lake).path
-    if tables.snapshot(spark, path) is None:
-        return False
-    return not tables.read(spark, path).where(f"contract = '{name}'").isEmpty()
 
 
 def _plain(rows: DataFrame, item: Contract) -> DataFrame:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 INSERTED, DUPLICATE, QUARANTINED = DISPOSITIONS = ("inserted", "duplicate", "quarantined")
+BROADCAST_ROWS = 300_000
+"""Up to so many new rows are held against a table without a shuffle; their keys take some 30 MB."""
 MAX_AHEAD = timedelta(hours=2)
 """How far an event's own clock may run ahead of its arrival, as at the gate: what was put straight on a topic is held
 against the same limits."""
@@ -111,7 +113,7 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
     target = tables.ensure(spark, layout)
     result = Curated(item.name, bronze_id=source.id, bronze_version=source.version, silver_id=target.id)
     after = done_before.get((item.name, source.id, target.id))
-    if after == source.version or not source.files:
+    if after == source.version or source.untouched:
         return result
 
     received = tables.added(spark, tables.path_of(run.lake, "bronze", item.table), after, source.version)
@@ -123,7 +125,7 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
     good, bad = split(rows)
     if good_dates:
         _insert_events(spark, item, target, one_per_event(good), run, good_dates)
-        result.inserted, result.duplicate = _count_events(spark, layout, good, good_dates)
+        result.inserted, result.duplicate = _count_events(spark, layout, good, good_dates, result.rows)
     if bad_dates:
         kept = tables.quarantine_layout(run.lake, item)
         _insert_quarantined(spark, kept, bad, run, bad_dates)
@@ -216,7 +218,7 @@ def _insert(
 
     (day,) = layout.partitioned_by
 
-    if not target.files:  # nothing to compare with; one job instead of a MERGE's three
+    if target.untouched:  # nothing to compare with; one job instead of a MERGE's three
         new.write.format("delta").mode("append").save(layout.path)
         return
     same = " AND ".join(f"old.{column} = new.{column}" for column in key)
@@ -235,13 +237,16 @@ def _stamped(rows: DataFrame, run: Run) -> DataFrame:
     return rows.withColumn("loaded_at", f.lit(run.at)).withColumn("run_id", f.lit(run.id))
 
 
-def _count_events(spark: SparkSession, layout: Layout, good: DataFrame, dates: list[date]) -> tuple[int, int]:
+def _count_events(
+    spark: SparkSession, layout: Layout, good: DataFrame, dates: list[date], rows: int
+) -> tuple[int, int]:
     """(inserted, duplicate), as silver shows it: whose record stands in the row of each event."""
     from pyspark.sql import functions as f
 
     there = tables.read(spark, layout.path).where(tables.date_list("event_date", dates))
     there = there.select("event_date", "event_id", f.struct(*COORDINATES).alias("theirs"))
     ours = good.select("event_date", f.col("event.event_id").alias("event_id"), f.struct(*COORDINATES).alias("ours"))
+    ours = f.broadcast(ours) if rows <= BROADCAST_ROWS else ours
     row = (
         ours.join(there, ["event_date", "event_id"])
         .agg(

@@ -57,8 +57,12 @@ class Snapshot:
     id: str
     version: int
     reader_version: int
-    files: int
     columns: StructType
+
+    @property
+    def untouched(self) -> bool:
+        """Created, and nothing written since: no rows."""
+        return self.version == 0
 
 
 def path_of(lake: str, layer: str, table: str) -> str:
@@ -156,7 +160,7 @@ def ensure(spark: SparkSession, layout: Layout) -> Snapshot:
 
 
 def snapshot(spark: SparkSession, path: str) -> Snapshot | None:
-    """The table as it is now; None where there is none. Reads the log only: no Spark job for what Delta has cached."""
+    """The table as it is now; None where there is none. Reads the log only; no Spark job."""
     from pyspark.sql.types import StructType
 
     # The Python API has no version without a job for `history`; this is what it calls itself.
@@ -169,7 +173,6 @@ def snapshot(spark: SparkSession, path: str) -> Snapshot | None:
         meta.id(),
         now.version(),
         now.protocol().minReaderVersion(),
-        now.numOfFiles(),
         StructType.fromJson(_json(meta.schema().json())),
     )
 
