@@ -13,7 +13,7 @@ from grocery.simulator.clones import of_size, write_chain
 from ingestion.reference import Reference
 from ingestion.topics import read_topic
 
-OURS = b'"store_id":"store-951"'
+OURS = b'"store_id":"store-941"'
 
 run = CliRunner().invoke
 
@@ -66,8 +66,8 @@ def test_a_simulated_day_goes_through_the_gate_to_its_topics(tmp_path, broker, m
     chain = tmp_path / "chain"  # a store of its own: the broker is shared
     write_chain(of_size(Reference.from_folder(PROJECT / "chain"), 1), chain)
     for file in chain.iterdir():
-        text = file.read_text("utf-8").replace("store-001", "store-951").replace("s001-", "s951-")
-        file.write_text(text.replace("store_id: chain", "store_id: store-951"), "utf-8")
+        text = file.read_text("utf-8").replace("store-001", "store-941").replace("s001-", "s941-")
+        file.write_text(text.replace("store_id: chain", "store_id: store-941"), "utf-8")
     plan = tmp_path / "plan.yaml"
     plan.write_text("faults:\n- {fault: bad-input, store: each, asset: freezer-01, after: 2h, what: not-a-number}\n")
     for name, value in (("KAFKA", broker), ("CHAIN", str(chain)), ("HOME", str(tmp_path / "home"))):
