@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from alerting import life
 from alerting.events import Event, Expected, Logged
-from alerting.instants import to_ms
 from alerting.rules import RANK, STATE_METRICS, Rule, RuleSet
 from alerting.state import Device, Open, Spot, Store, Track
+from schemas.instants import to_ms
 
 KEPT = 16
 """Readings a device is remembered by: how far out of order they may come, and how old a duplicate may be."""

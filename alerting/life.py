@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from alerting.instants import to_text
 from alerting.rules import Rule
 from alerting.state import Device, Open, Spot
+from schemas.instants import to_rfc3339
 
 STATUS = {"raised": "firing", "escalated": "firing", "resolved": "resolved"}
 RETROSPECTIVE_MS = 90 * 60_000
@@ -69,7 +69,7 @@ def step(
     }
     told: dict[str, Any] = {
         "event_id": f"{alert.alert_id}-{alert.sequence}",
-        "event_time": to_text(happened_at),
+        "event_time": to_rfc3339(happened_at),
         "store_id": store_id,
         "schema_version": 1,
         "alert_id": alert.alert_id,
@@ -84,11 +84,11 @@ def step(
         "asset_class": device.asset_class,
         "device_id": device_id,
         "metric": device.metric,
-        "starts_at": to_text(alert.starts_at),
+        "starts_at": to_rfc3339(alert.starts_at),
     }
     if ends_at is not None:
-        told["ends_at"] = to_text(ends_at)
-    told["decided_at"] = to_text(decided_at)
+        told["ends_at"] = to_rfc3339(ends_at)
+    told["decided_at"] = to_rfc3339(decided_at)
     if kind is not None:
         told["limit"] = {"value": alert.limit, "unit": unit, "kind": kind}
     evidence = {}
@@ -109,7 +109,7 @@ def step(
 def _evidence(spot: Spot) -> dict[str, Any]:
     at, value, event_id = spot
     named = {"event_id": event_id} if event_id else {}
-    return named | {"event_time": to_text(at), "value": value}
+    return named | {"event_time": to_rfc3339(at), "value": value}
 
 
 def _duration(ms: int) -> str:

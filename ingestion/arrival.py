@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from schemas.instants import to_rfc3339
 
 UNKNOWN = "unknown"
 
@@ -38,17 +39,6 @@ def to_ms(rfc3339: str) -> int:
     if instant.tzinfo is None:
         raise ValueError(f"{rfc3339}: an instant needs an offset or Z")
     return round(instant.timestamp() * 1000)
-
-
-def to_rfc3339(ms: int) -> str:
-    """RFC 3339 in UTC with milliseconds, as every contract writes instants."""
-    seconds, rest = divmod(ms, 1000)
-    return f"{_second(seconds)}.{rest:03d}Z"
-
-
-@lru_cache(maxsize=8192)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def dumps(event: dict[str, Any]) -> bytes:

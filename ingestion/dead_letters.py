@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
-from ingestion.arrival import UNKNOWN, Arrival, dumps, to_ms, to_rfc3339
+from ingestion.arrival import UNKNOWN, Arrival, dumps, to_ms
 from ingestion.record import Record
 from ingestion.topics import DEAD_LETTERS, read_topic
+from schemas.instants import to_rfc3339
 from schemas.validate import Reason
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from ingestion.arrival import UNKNOWN, Arrival, dumps, to_ms, to_rfc3339
+from ingestion.arrival import UNKNOWN, Arrival, dumps, to_ms
 from ingestion.dead_letters import MAX_KEPT_BYTES, Cipher, letter
 from ingestion.pseudonym import Pseudonyms
 from ingestion.record import Record
@@ -29,6 +29,7 @@ from ingestion.reference import Reference
 from ingestion.topics import DEAD_LETTERS
 from ingestion.units import UnitDoesNotFit, converter, metric_units
 from schemas.contract import Contract, all_contracts, contract
+from schemas.instants import to_rfc3339
 from schemas.validate import Reason, validator
 
 READINGS = "sensor-readings"

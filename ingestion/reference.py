@@ -18,11 +18,12 @@ import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from ingestion.arrival import dumps, to_ms, to_rfc3339
+from ingestion.arrival import dumps, to_ms
 from ingestion.record import Record
 from ingestion.sinks import KafkaSink
 from ingestion.topics import read_topic
 from schemas.contract import contract
+from schemas.instants import to_rfc3339
 from schemas.validate import validator
 
 Event = dict[str, Any]

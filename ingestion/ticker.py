@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import Event as Signal
 from typing import Any
 
-from ingestion.arrival import Arrival, dumps, to_rfc3339
+from ingestion.arrival import Arrival, dumps
 from ingestion.gate import READINGS
 from ingestion.record import Record
 from ingestion.reference import Reference, ReferenceFollower
 from ingestion.sinks import KafkaSink, Sink
+from schemas.instants import to_rfc3339
 
 Roster = list[dict[str, Any]]
 

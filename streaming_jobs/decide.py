@@ -14,9 +14,9 @@ from pyflink.datastream.state import ValueStateDescriptor
 
 from alerting.engine import Engine
 from alerting.events import Unreadable, read_batch
-from alerting.instants import to_ms
 from alerting.rules import RuleSet
 from alerting.state import Store, dumps, loads
+from schemas.instants import to_ms
 from streaming_jobs.runtime import COUNTED
 
 ALERT = Types.ROW_NAMED(["store_id", "alert", "decided_ms"], [Types.STRING(), Types.STRING(), Types.LONG()])

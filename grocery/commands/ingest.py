@@ -100,7 +100,7 @@ def _target(to: str) -> tuple[Reference, Sink, int | None]:
 
 
 def _progress(done: FeedSummary) -> str:
-    from ingestion.arrival import to_rfc3339
+    from schemas.instants import to_rfc3339
 
     at = to_rfc3339(done.last_ms)[:19] if done.last_ms is not None else "no arrival yet"
     return f"{done.arrivals:,} arrivals, {done.refused:,} refused, {done.records:,} records sent; {at}"
@@ -151,8 +151,8 @@ def ticker(
     from rich.console import Console
 
     from grocery.gateway import bootstrap, clear_errors
-    from ingestion.arrival import to_rfc3339
     from ingestion.ticker import run_ticker
+    from schemas.instants import to_rfc3339
 
     console, stop = Console(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -301,7 +301,7 @@ def _show(console: Console, summary: Summary) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ingestion.arrival import to_rfc3339
+    from schemas.instants import to_rfc3339
 
     def say(text: str) -> None:
         console.print(escape(text), highlight=False)

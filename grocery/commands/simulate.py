@@ -169,10 +169,10 @@ def _to_kafka(console: Console, simulation: Simulation, stores: int, speed: floa
     from grocery.settings import settings
     from grocery.simulator import write_labels
     from grocery.simulator.clones import events_of
-    from ingestion.arrival import to_rfc3339
     from ingestion.feed import FeedSummary, feed
     from ingestion.reference import publish
     from ingestion.sinks import KafkaSink
+    from schemas.instants import to_rfc3339
 
     broker = bootstrap()
     with console.status(f"Publishing {stores} stores to {broker}…") as status:

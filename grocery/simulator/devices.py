@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from grocery.simulator.chance import chance
-from ingestion.arrival import to_rfc3339
+from schemas.instants import to_rfc3339
 
 Event = dict[str, Any]
 

@@ -38,8 +38,9 @@ from grocery.simulator.labels import (
 from grocery.simulator.sales import receipts
 from grocery.simulator.shoppers import TERMINALS, Floor, StoreDay, a_day, share_filled
 from grocery.simulator.thermal import STEP_S, CaseModel, CaseState, Inputs, Trace
-from ingestion.arrival import dumps, to_rfc3339
+from ingestion.arrival import dumps
 from ingestion.reference import Event, Reference
+from schemas.instants import to_rfc3339
 
 Message = tuple[int, str, bytes]
 """(arrival in epoch ms, contract, payload)."""

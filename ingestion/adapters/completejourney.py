@@ -37,8 +37,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ingestion.arrival import Arrival, dumps, to_rfc3339
+from ingestion.arrival import Arrival, dumps
 from ingestion.reference import Reference
+from schemas.instants import to_rfc3339
 
 CONTRACT = "pos-transactions"
 CURRENCY = "USD"

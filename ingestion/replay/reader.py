@@ -31,7 +31,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from ingestion.arrival import Arrival, dumps, to_rfc3339
+from ingestion.arrival import Arrival, dumps
 from ingestion.reference import Reference
 from ingestion.replay.cells import Bad, Limits, limits, number_reader
 from ingestion.replay.local_time import (
@@ -53,6 +53,7 @@ from ingestion.replay.spool import WHOLE_ROW, Spool
 from ingestion.replay.tables import Chunk, Column, Table, open_table, positions
 from ingestion.units import UnitDoesNotFit, converter
 from schemas.contract import contract
+from schemas.instants import to_rfc3339
 from schemas.validate import validator
 
 CHUNK_LINES = 50_000

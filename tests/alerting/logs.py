@@ -11,9 +11,9 @@ import msgspec
 
 from alerting.engine import Engine, run
 from alerting.events import Event, Expected, Logged
-from alerting.instants import to_ms, to_text
 from alerting.rules import RuleSet, parse_rules
 from ingestion.arrival import read_arrivals
+from schemas.instants import to_ms, to_rfc3339
 
 EIGHT = to_ms("2026-10-05T08:00:00.000Z")
 MINUTE = 60_000
@@ -42,7 +42,7 @@ def reading(
 ) -> Logged:
     event = {
         "event_id": f"{device}-{round(minute * MINUTE)}",
-        "event_time": to_text(at(minute)),
+        "event_time": to_rfc3339(at(minute)),
         "store_id": STORE,
         "kind": "reading",
         "device_id": device,
@@ -60,7 +60,7 @@ def curve(values: Iterable[float], *, start: float = 0, step: float = 5, device:
 
 def tick(minute: float, roster: dict[str, int] | None = None) -> Logged:
     """roster: interval in seconds by device."""
-    event = Event(f"tick-{STORE}-{at(minute)}", to_text(at(minute)), STORE, "tick")
+    event = Event(f"tick-{STORE}-{at(minute)}", to_rfc3339(at(minute)), STORE, "tick")
     if roster is not None:
         event.roster = [
             Expected(device, device[:-2], "freezer", "defrost" if device[-1] == "d" else "temperature", interval)

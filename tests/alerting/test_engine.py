@@ -8,9 +8,9 @@ import pytest
 
 from alerting.engine import AHEAD_MS, KEPT
 from alerting.events import SEPARATOR, Unreadable, read_batch
-from alerting.instants import to_text
 from alerting.rules import parse_rules
 from alerting.state import dumps, loads
+from schemas.instants import to_rfc3339
 from tests.alerting.logs import FREEZER, STORE, at, curve, decide, engine, in_order, reading, steps, tick
 
 NEIGHBOUR = "s001-freezer-02-t"
@@ -25,7 +25,7 @@ def test_an_alert_is_named_by_its_first_breach_for_good():
     again = decide(curve([-20, *[-14] * 7, -13, -11]))
     assert raised["alert_id"] == again[0]["alert_id"]
     assert raised["evidence"]["first"]["event_id"] == f"{FREEZER}-300000"
-    assert raised["starts_at"] == to_text(at(5))
+    assert raised["starts_at"] == to_rfc3339(at(5))
     assert raised["event_id"] == raised["alert_id"] + "-1"
 
 
@@ -52,7 +52,7 @@ def test_a_slow_logger_of_one_reading_an_hour_is_still_judged():
 def test_the_worst_reading_is_told():
     (_, over) = decide(curve([-14, -14, -12.5, -14, -14, -14, -14, -17, -17]))
     assert over["evidence"]["worst"]["value"] == -12.5
-    assert over["ends_at"] == to_text(at(35))
+    assert over["ends_at"] == to_rfc3339(at(35))
 
 
 def test_a_critical_alert_stays_critical_until_it_is_over():
@@ -66,7 +66,7 @@ def test_a_mask_ends_so_long_after_the_defrost():
     defrost = curve([1, 1, 0], step=10, device="s001-freezer-01-d")
     warm = curve([-14] * 20)
     (raised,) = decide(in_order(defrost, warm))
-    assert raised["event_time"] == to_text(at(85))  # off at minute 20, 60 min after: the next reading
+    assert raised["event_time"] == to_rfc3339(at(85))  # off at minute 20, 60 min after: the next reading
 
 
 def test_another_cases_defrost_masks_nothing():
@@ -77,13 +77,13 @@ def test_another_cases_defrost_masks_nothing():
 def test_a_defrost_that_lasts_longer_than_it_may_masks_no_more():
     defrost = curve([1] * 30, device="s001-freezer-01-d")
     (raised, *_) = decide(in_order(defrost, curve([-14] * 20)))
-    assert raised["event_time"] == to_text(at(65))
+    assert raised["event_time"] == to_rfc3339(at(65))
 
 
 def test_a_defrost_that_is_told_late_still_counts_from_its_beginning():
     defrost = [reading(5, 1, device="s001-freezer-01-d"), reading(0, 1, device="s001-freezer-01-d", arrived=6)]
     (raised, *_) = decide(in_order(defrost, curve([-14] * 20)))
-    assert raised["event_time"] == to_text(at(65))
+    assert raised["event_time"] == to_rfc3339(at(65))
 
 
 def test_a_rule_can_watch_for_too_cold():
@@ -122,8 +122,8 @@ def test_labels_and_annotations_are_filled():
 def test_silence_is_told_at_its_deadline_not_when_the_next_event_comes():
     told = decide([tick(0, {FREEZER: 60}), reading(0, -20), tick(1.9), tick(3.8), tick(5.7)])
     assert steps(told) == [SILENT]
-    assert told[0]["decided_at"] == to_text(at(5))
-    assert told[0]["starts_at"] == to_text(at(1))
+    assert told[0]["decided_at"] == to_rfc3339(at(5))
+    assert told[0]["starts_at"] == to_rfc3339(at(1))
 
 
 def test_silences_are_told_in_the_order_they_fell_due():
@@ -188,8 +188,8 @@ def test_a_late_cold_reading_takes_the_wait_apart():
 def test_a_late_warm_reading_moves_the_beginning_back():
     log = [reading(0, -20), *curve([-14] * 6, start=10), reading(5, -14, arrived=36), reading(40, -14)]
     (raised,) = decide(log)
-    assert raised["starts_at"] == to_text(at(5))
-    assert raised["decided_at"] == to_text(at(36))
+    assert raised["starts_at"] == to_rfc3339(at(5))
+    assert raised["decided_at"] == to_rfc3339(at(36))
 
 
 def test_what_is_older_than_a_device_is_remembered_by_is_counted_and_decides_nothing():
@@ -204,7 +204,7 @@ def test_a_clock_set_right_does_not_lose_the_readings_after_it():
     log = [reading(minute + ahead, -20, arrived=minute) for minute in range(20)]
     log += curve([-14] * 31, start=20, step=1)
     (raised,) = decide(log)
-    assert raised["starts_at"] == to_text(at(20))
+    assert raised["starts_at"] == to_rfc3339(at(20))
 
 
 # ---- what cannot be used

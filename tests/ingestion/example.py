@@ -6,12 +6,13 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 
-from ingestion.arrival import Arrival, dumps, to_ms, to_rfc3339
+from ingestion.arrival import Arrival, dumps, to_ms
 from ingestion.dead_letters import Cipher
 from ingestion.gate import Gate
 from ingestion.pseudonym import Pseudonyms
 from ingestion.record import Record
 from ingestion.reference import Reference
+from schemas.instants import to_rfc3339
 
 NOON = to_ms("2026-10-05T12:00:00.000Z")
 CIPHER = Cipher(Fernet.generate_key())

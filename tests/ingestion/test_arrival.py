@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.arrival import Arrival, read_arrivals, to_ms, to_rfc3339, write_arrivals
+from ingestion.arrival import Arrival, read_arrivals, to_ms, write_arrivals
+from schemas.instants import to_rfc3339
 
 AT = to_ms("2026-10-05T06:00:00.250Z")
 

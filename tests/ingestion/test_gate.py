@@ -5,12 +5,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.arrival import Arrival, dumps, to_rfc3339
+from ingestion.arrival import Arrival, dumps
 from ingestion.gate import READINGS
 from ingestion.record import Record
 from ingestion.reference import Reference
 from ingestion.topics import DEAD_LETTERS
 from schemas.contract import contract
+from schemas.instants import to_rfc3339
 from schemas.validate import validator
 from tests.ingestion.example import CIPHER, NOON, PSEUDONYMS, arrival, asset, chain, gate, reading, sale, store
 

@@ -5,12 +5,13 @@ from threading import Thread
 
 import pytest
 
-from ingestion.arrival import Arrival, to_rfc3339
+from ingestion.arrival import Arrival
 from ingestion.gate import READINGS
 from ingestion.record import Record
 from ingestion.reference import Reference, publish
 from ingestion.ticker import Ticker, roster, run_ticker, tick, with_ticks
 from schemas.contract import contract
+from schemas.instants import to_rfc3339
 from schemas.validate import validator
 from tests.ingestion.example import NOON, ListSink, arrival, asset, chain, reading, store
 

@@ -14,13 +14,13 @@ import pytest
 
 from alerting.engine import run
 from alerting.events import Logged, read_event
-from alerting.instants import to_ms, to_text
 from grocery.stack import Stack
 from ingestion.arrival import read_arrivals
 from ingestion.record import Record
 from ingestion.sinks import KafkaSink
 from ingestion.topics import read_topic
 from schemas.contract import contract
+from schemas.instants import to_ms, to_rfc3339
 from schemas.validate import validator
 from streaming_jobs.progress import counted, running, wait_until_processed
 from streaming_jobs.submit import submit
@@ -104,7 +104,7 @@ def test_the_job_writes_what_the_engine_alone_decides_each_once_and_byte_for_byt
     for key, timestamp, value in alerts:
         event = json.loads(value)
         assert breaches(event) == []
-        assert (key, to_text(timestamp)) == (event["store_id"], event["decided_at"])
+        assert (key, to_rfc3339(timestamp)) == (event["store_id"], event["decided_at"])
     # Flink gathers figures every ten seconds.
     job_id = job.job(JOB).job_id
     until(lambda: counted(job.flink_rest, job_id).get("unreadable", 0) >= len(poison), "the count of poison", 60)
@@ -121,7 +121,7 @@ def test_killed_task_and_job_managers_neither_lose_nor_repeat_an_alert(job: Stac
             at = EIGHT + minute * 60_000
             event = {
                 "event_id": f"{store}-{minute}",
-                "event_time": to_text(at),
+                "event_time": to_rfc3339(at),
                 "store_id": store,
                 "schema_version": 1,
                 "kind": "reading",
