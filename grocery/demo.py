@@ -24,6 +24,8 @@ from grocery.settings import Settings, settings
 from schemas.instants import to_rfc3339
 
 STEPS = 8
+UNRULED = {"stuck-sensor", "queue-surge", "empty-shelf"}
+"""Faults that no shipped rule is about."""
 PIPED_WIDTH = 140
 """Columns where there is no terminal to ask."""
 JOB = "cold_chain"
@@ -280,7 +282,7 @@ def _score(show: Show, simulation: Any, bootstrap: str, where: Settings) -> bool
         caught = ", ".join(f"{rule} ({alert.severity})" for rule, alert in verdict.caught.items()) or "-"
         missing = f"[red]MISSED: {', '.join(verdict.missing)}[/red] " if verdict.missing else ""
         after = "-" if verdict.delay_ms is None else str(timedelta(seconds=round(verdict.delay_ms / 1000)))
-        expected = ", ".join(label.expect) or "no rule yet"
+        expected = ", ".join(label.expect) or ("no rule yet" if label.fault in UNRULED else "none: within its limits")
         table.add_row(label.fault, label.asset_id, label.start[11:16], expected, missing + caught, after)
     show.console.print(table)
     missed = sum(1 for verdict in verdicts if verdict.missing)
