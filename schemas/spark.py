@@ -33,7 +33,7 @@ _JSON_STRING = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
 
 Schema = dict[str, Any]
 Flag = tuple[Column, str]
-Has = Callable[[str], Column]
+OfField = Callable[[str], Column]
 
 
 def struct_type(contract: Contract) -> T.StructType:
@@ -82,15 +82,22 @@ def reasons(contract: Contract, event: str = "event", raw: str = "raw", column: 
     """
     one, text = F.col(raw), F.col(column)
 
-    def detailed(payload: Column) -> Column:
-        documents = F.from_json(F.concat(F.lit("["), _marked(payload), F.lit("]")), T.ArrayType(_RAW), OPTIONS)
-        texts = F.when(F.size(documents) == 1, documents[0])
-        found = F.array_distinct(_joined(_object(contract.schema, one, texts, "")))
-        return F.when(texts.isNull(), F.array(F.lit("json:"))).otherwise(found)
+    def detailed(documents: Column) -> Column:
+        found = _let(documents[0], lambda texts: F.array_distinct(_joined(_object(contract.schema, one, texts, ""))))
+        is_object = (F.size(documents) == 1) & documents[0].isNotNull()
+        return F.when(is_object, found).otherwise(F.array(F.lit("json:")))
 
-    # A lambda's body is not compiled into the row loop, which would become too long for the JVM to optimise.
-    told = F.transform(F.array(text), detailed)[0]
+    bracketed = F.concat(F.lit("["), _marked(text), F.lit("]"))
+    told = _let(F.from_json(bracketed, T.ArrayType(_RAW), OPTIONS), detailed)
     return F.when(_clean(contract.schema, one, text), _none()).otherwise(told)
+
+
+def _let(value: Column, body: Callable[[Column], Column]) -> Column:
+    """body(value), with the value worked out once however often the body uses it.
+
+    Nor is a lambda's body compiled into the row loop, which would become too long for the JVM to optimise.
+    """
+    return F.transform(F.array(value), body)[0]
 
 
 # ---- typed columns
@@ -132,8 +139,8 @@ def _clean(schema: Schema, one: Column, text: Column) -> Column:
     # Written without escapes and without blanks after a name, as machines write JSON, every string has two quotation
     # marks and every name stands before `":`. All other rows go the long way.
     compact = ~reduce(or_, [text.contains(part) for part in ("\\", '" ', '"\t', '"\n', '"\r')])
-    quotes = F.length(text) - F.length(F.replace(text, F.lit('"')))
-    colons = F.length(text) - F.length(F.replace(text, F.lit('":')))
+    quotes = F.octet_length(text) - F.octet_length(F.replace(text, F.lit('"')))
+    colons = F.octet_length(text) - F.octet_length(F.replace(text, F.lit('":')))
     adds_up = (colons == 2 * names) & (quotes == 2 * (names + texts))
     return F.coalesce(one.isNotNull() & compact & adds_up & ~_broken(schema, one), F.lit(False))
 
@@ -160,7 +167,8 @@ def _counts_inside(field: Schema, value: Column) -> tuple[Column, Column]:
 
 def _broken(schema: Schema, value: Column) -> Column:
     """Does the typed value break a rule, at any depth? Names and types are counted elsewhere."""
-    flags = [F.coalesce(wrong, F.lit(False)) for wrong, _ in _rules(schema, value, lambda n: value[n].isNotNull(), "")]
+    rules = _rules(schema, lambda name: value[name], lambda name: value[name].isNotNull(), "")
+    flags = [F.coalesce(wrong, F.lit(False)) for wrong, _ in rules]
     for name, field in schema["properties"].items():
         here = value[name]
         if field["type"] == "object" and "properties" in field:
@@ -193,14 +201,20 @@ def _object(schema: Schema, value: Column, raw: Column, path: str) -> list[Colum
     def has(name: str) -> Column:
         return F.map_contains_key(raw, _MARK + name)
 
+    fields = schema["properties"]
+
+    def read(name: str) -> Column:
+        """The value, null where it is of another type: no limit is told to be broken by it as well."""
+        wrong = _wrong_type(fields[name], value[name], raw[_MARK + name])
+        return F.when(~wrong, value[name]) if fields[name]["type"] in ("string", "number") else value[name]
+
     flags: list[Flag] = []
     nested: list[Column] = []
-    fields = schema["properties"]
     for name, field in fields.items():
         here, text = f"{path}/{name}", raw[_MARK + name]
         flags.append((has(name) & _wrong_type(field, value[name], text), f"type:{here}"))
         nested += _inside(field, value[name], text, here)
-    flags += _rules(schema, value, has, path)
+    flags += _rules(schema, read, has, path)
     unknown = F.array_except(F.map_keys(raw), F.array(*[F.lit(_MARK + name) for name in fields]))
     nested.append(F.transform(unknown, lambda key: F.concat(F.lit(f"unknown_field:{path}/"), _step(key))))
     return [*_told(flags), *nested]
@@ -219,13 +233,16 @@ def _wrong_type(field: Schema, value: Column, text: Column) -> Column:
 def _inside(field: Schema, value: Column, text: Column, path: str) -> list[Column]:
     """Reasons inside an object, a map or an array; nothing where it is absent."""
     if field["type"] == "object":
-        raw = F.from_json(text, _RAW, OPTIONS)
-        if "properties" in field:
-            found = _joined(_object(field, value, raw, path))
-        else:
-            wrong = F.map_keys(F.map_filter(raw, lambda _, one: ~_is_text(one)))
-            found = F.transform(wrong, lambda key: F.concat(F.lit(f"type:{path}/"), _step(key)))
-        return [F.when(value.isNotNull() & raw.isNotNull(), found).otherwise(_none())]
+
+        def found(raw: Column) -> Column:
+            if "properties" in field:
+                inner = _joined(_object(field, value, raw, path))
+            else:
+                wrong = F.map_keys(F.map_filter(raw, lambda _, one: ~_is_text(one)))
+                inner = F.transform(wrong, lambda key: F.concat(F.lit(f"type:{path}/"), _step(key)))
+            return F.when(value.isNotNull() & raw.isNotNull(), inner).otherwise(_none())
+
+        return [F.when(text.isNull(), _none()).otherwise(_let(F.from_json(text, _RAW, OPTIONS), found))]
     if field["type"] == "array":
         texts = F.from_json(text, T.ArrayType(T.StringType()), OPTIONS)
         items, here = field["items"], f"{path}/*"
@@ -233,9 +250,14 @@ def _inside(field: Schema, value: Column, text: Column, path: str) -> list[Colum
 
         def entry(one: Column, its_text: Column) -> Column:
             if items["type"] != "object":
-                return _joined(_told([(_wrong_type(items, one, its_text), f"type:{here}"), *_values(items, one, here)]))
-            raw = F.from_json(its_text, _RAW, OPTIONS)
-            return F.when(raw.isNull(), wrong).otherwise(_joined(_object(items, one, raw, here)))
+                is_wrong = _wrong_type(items, one, its_text)
+                limits = _values(items, F.when(~is_wrong, one), here)
+                return _joined(_told([(is_wrong, f"type:{here}"), *limits]))
+
+            def found(raw: Column) -> Column:
+                return F.when(raw.isNull(), wrong).otherwise(_joined(_object(items, one, raw, here)))
+
+            return _let(F.from_json(its_text, _RAW, OPTIONS), found)
 
         # Spark gives no array at all where one entry is of another kind than the others.
         found = F.when(value.isNull(), wrong).otherwise(F.flatten(F.zip_with(value, texts, entry)))
@@ -270,21 +292,24 @@ def _step(key: Column) -> Column:
 # ---- the contract's rules, for both
 
 
-def _rules(schema: Schema, value: Column, has: Has, path: str) -> list[Flag]:
-    """What an object must have and within which limits; a null value is within all of them."""
+def _rules(schema: Schema, read: OfField, has: OfField, path: str) -> list[Flag]:
+    """What an object must have and within which limits; a null value is within all of them.
+
+    read: field -> its value; has: field -> whether it is there.
+    """
     fields = schema["properties"]
     flags = [(~has(name), f"required:{path}/{name}") for name in schema.get("required", [])]
     for name, field in fields.items():
-        flags += _values(field, value[name], f"{path}/{name}")
+        flags += _values(field, read(name), f"{path}/{name}")
     for part in schema.get("allOf", []):
-        flags += _part(part, fields, value, has, path)
+        flags += _part(part, fields, read, has, path)
     for name, others in schema.get("dependencies", {}).items():
         missing = reduce(or_, [~has(other) for other in others])
         flags.append((has(name) & missing, f"incomplete:{path}/{name}"))
     return flags
 
 
-def _part(part: Schema, fields: Schema, value: Column, has: Has, path: str) -> list[Flag]:
+def _part(part: Schema, fields: Schema, read: OfField, has: OfField, path: str) -> list[Flag]:
     """One entry of allOf: if/then, or anyOf of required fields."""
     if "anyOf" in part:
         branches = [reduce(and_, [has(name) for name in branch["required"]]) for branch in part["anyOf"]]
@@ -292,11 +317,11 @@ def _part(part: Schema, fields: Schema, value: Column, has: Has, path: str) -> l
     holds = F.lit(True)
     for name, test in part["if"]["properties"].items():
         wanted = test["enum"] if "enum" in test else [test["const"]]
-        holds = holds & F.coalesce(value[name].isin(wanted), F.lit(False))
+        holds = holds & F.coalesce(read(name).isin(wanted), F.lit(False))
     then = part["then"]
     flags = [(~has(name), f"required:{path}/{name}") for name in then.get("required", [])]
     for name, limits in then.get("properties", {}).items():
-        flags += _values({"type": fields[name]["type"]} | limits, value[name], f"{path}/{name}")
+        flags += _values({"type": fields[name]["type"]} | limits, read(name), f"{path}/{name}")
     return [(holds & condition, reason) for condition, reason in flags]
 
 
@@ -312,7 +337,7 @@ def _values(field: Schema, value: Column, path: str) -> list[Flag]:
     if "pattern" in field:
         flags.append((~value.rlike(_java(field["pattern"])), f"pattern:{path}"))
     if "format" in field:
-        flags.append((value.isNotNull() & _time(field, value).isNull(), f"format:{path}"))
+        flags.append((value.rlike(_java(field["pattern"])) & _time(field, value).isNull(), f"format:{path}"))
     if "minimum" in field:
         flags.append((value < F.lit(field["minimum"]), f"minimum:{path}"))
     if "exclusiveMinimum" in field:

@@ -54,11 +54,25 @@ def validator(contract: Contract) -> Callable[[Event], list[Reason]]:
         found = [
             Reason("type", pointer(where), f"{_say(contract, where, value)}, {wanted}") for where, value, wanted in odd
         ]
-        told = {reason.path for reason in found}
-        breaches = (reason for error in compiled.iter_errors(event) for reason in _reasons(contract, event, error))
-        return found + [reason for reason in breaches if reason.path not in told]
+        found += [reason for error in compiled.iter_errors(event) for reason in _reasons(contract, event, error)]
+        return _one_a_value(found)
 
     return reasons
+
+
+def _one_a_value(found: list[Reason]) -> list[Reason]:
+    """Without what only follows from another reason: a value of another type is beside its limits too, and a text that
+    is not written like an instant is none."""
+    first = {reason.path: reason.code for reason in found if reason.code in ("type", "pattern")}
+    first |= {reason.path: "type" for reason in found if reason.code == "type"}
+    kept = []
+    for reason in found:
+        leading = first.get(reason.path)
+        if leading == "type" and reason.code != "type" or leading == "pattern" and reason.code == "format":
+            continue
+        if reason not in kept:
+            kept.append(reason)
+    return kept
 
 
 def pointer(steps: list[str | int] | Steps) -> str:
@@ -128,7 +142,7 @@ def _reasons(contract: Contract, event: Event, error: jsonschema_rs.ValidationEr
             text = f"{said}, this reader knows version {limit}; send that one, or bring the reader up to date"
             yield Reason("version", path, text)
         case "const":
-            yield Reason(_code("const", where), path, f"{said}, it must be {_short(limit)}{under}; correct the sender")
+            yield Reason(_code("const", where), path, f"{said}, it must be {limit}{under}; correct the sender")
         case "enum":
             allowed = ", ".join(map(str, limit))
             yield Reason(_code("enum", where), path, f"{said}, it must be one of {allowed}{under}; correct the sender")
