@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TypeVar
 
 from batch_jobs.errors import BatchError, LakeError, explain
@@ -71,22 +72,31 @@ def in_parallel(
     contracts = list(contracts)
     results: dict[str, Result] = {}
     failed: BatchError | None = None
+    stop = Event()
+
+    def unless_stopped(item: Contract) -> Result | None:
+        if stop.is_set():
+            return None
+        try:
+            return work(item)
+        except BaseException:
+            stop.set()
+            raise
+
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix=step) as pool:
-        tasks = {pool.submit(work, item): item for item in contracts}
+        tasks = {pool.submit(unless_stopped, item): item for item in contracts}
         for task in as_completed(tasks):
             name = tasks[task].name
-            if task.cancelled():
-                continue
             if error := task.exception():
-                pool.shutdown(wait=False, cancel_futures=True)
                 if not isinstance(error, BatchError):
                     cause, error = error, explain(error, f"{step} {name}")
                     error.__cause__ = cause
                 failed = failed or error
                 continue
-            results[name] = task.result()
-            if on_done:
-                on_done(results[name])
+            if (result := task.result()) is not None:
+                results[name] = result
+                if on_done:
+                    on_done(result)
     found = [results[item.name] for item in contracts if item.name in results]
     if failed:
         failed.results = found

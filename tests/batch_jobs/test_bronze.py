@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from batch_jobs import bronze, tables
+from batch_jobs.broker import survey
+from batch_jobs.bronze import bronze as load_all
+from batch_jobs.errors import BrokerError
+from batch_jobs.run import Run
+from ingestion.topics import topics_of
+from schemas.contract import contract
+from tests.batch_jobs.bronze_rows import versions
+
+AT = datetime(2026, 11, 1, tzinfo=UTC)
+ARRIVED_MS = 1_791_201_600_000  # 2026-10-05T12:00:00Z
+
+
+@pytest.fixture
+def topic(broker: str):
+    """A contract with a topic of its own, so that tests don't meet; and a way to write to it."""
+    from kafka import KafkaProducer
+    from kafka.admin import KafkaAdminClient
+
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    original = contract("lane-status")
+    item = replace(original, schema=original.schema | {"x-topic": name})
+    admin = KafkaAdminClient(bootstrap_servers=broker)
+    producer = KafkaProducer(bootstrap_servers=broker, acks="all")
+
+    class Topic:
+        contract = item
+
+        def make(self) -> None:
+            admin.create_topics({name: {"num_partitions": 2, "replication_factor": 1}})
+            admin.wait_for_topics([name])
+
+        def delete(self) -> None:
+            admin.delete_topics([name])
+
+        def send(self, *payloads: bytes | None, partition: int = 0) -> None:
+            sent = [producer.send(name, p, key=b"k", partition=partition, timestamp_ms=ARRIVED_MS) for p in payloads]
+            for one in sent:
+                one.get(timeout=30)
+
+    made = Topic()
+    made.make()
+    yield made
+    producer.close()
+    made.delete()
+    admin.close()
+
+
+def load(spark, broker: str, lake: Path, item, name: str = "r1") -> bronze.Loaded:
+    (done,) = load_all(spark, survey(broker, topics_of(item)), Run(name, AT, str(lake)), [item])
+    return done
+
+
+def rows(spark, lake: Path, item) -> list:
+    found = tables.read(spark, tables.path_of(str(lake), "bronze", item.table))
+    return found.orderBy("topic_id", "partition", "offset").collect()
+
+
+@pytest.mark.integration
+def test_each_record_is_there_once_as_received_however_often_it_runs(spark, broker, topic, tmp_path):
+    topic.send(b'{"a": 1}', b"\xff\xfe", None)
+    topic.send("Käse".encode(), partition=1)
+    assert load(spark, broker, tmp_path, topic.contract).rows == 4
+    before = versions(spark, tmp_path)
+    assert load(spark, broker, tmp_path, topic.contract, "r2").rows == 0
+    assert versions(spark, tmp_path) == before
+
+    topic.send(b"later", partition=1)
+    assert load(spark, broker, tmp_path, topic.contract, "r3").rows == 1
+    found = rows(spark, tmp_path, topic.contract)
+    assert [(row.partition, row.offset, row.payload, row.run_id) for row in found] == [
+        (0, 0, '{"a": 1}', "r1"),
+        (0, 1, "base64://4=", "r1"),
+        (0, 2, None, "r1"),
+        (1, 0, "Käse", "r1"),
+        (1, 1, "later", "r3"),
+    ]
+    first = found[0]
+    assert (first.key, first.topic, first.arrived_date.isoformat()) == ("k", topic.contract.topic, "2026-10-05")
+    assert first.cluster and first.topic_id
+
+
+@pytest.mark.integration
+def test_killed_between_the_write_and_the_checkpoint_nothing_is_there_twice(spark, broker, topic, tmp_path):
+    topic.send(b"one", b"two")
+    load(spark, broker, tmp_path, topic.contract)
+    (commits,) = tmp_path.glob("bronze/*/_checkpoint/*/commits")
+    for file in commits.iterdir():  # as a kill leaves it: the batch is planned and written, but not closed
+        file.unlink()
+    topic.send(b"three")
+    assert load(spark, broker, tmp_path, topic.contract, "r2").rows == 1
+    assert [row.payload for row in rows(spark, tmp_path, topic.contract)] == ["one", "two", "three"]
+
+
+@pytest.mark.integration
+def test_killed_before_the_write_the_planned_batch_is_written(spark, broker, topic, tmp_path):
+    topic.send(b"one")
+    load(spark, broker, tmp_path, topic.contract)
+    topic.send(b"two")
+    load(spark, broker, tmp_path, topic.contract, "killed")
+    table = tmp_path / "bronze" / topic.contract.table
+    (commits,) = table.glob("_checkpoint/*/commits")
+    for file in [
+        *commits.glob("1"),
+        *commits.glob(".1.crc"),
+        *table.glob("_delta_log/*2.json"),
+        *table.glob("_delta_log/*2.crc"),
+    ]:
+        file.unlink()
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    topic.send(b"three")
+    assert load(spark, broker, tmp_path, topic.contract, "r3").rows == 2
+    assert [row.payload for row in rows(spark, tmp_path, topic.contract)] == ["one", "two", "three"]
+
+
+@pytest.mark.integration
+def test_a_lost_checkpoint_begins_at_what_the_table_holds(spark, broker, topic, tmp_path):
+    topic.send(b"one", b"two")
+    load(spark, broker, tmp_path, topic.contract)
+    shutil.rmtree(next(tmp_path.glob("bronze/*/_checkpoint")))
+    topic.send(b"three")
+    load(spark, broker, tmp_path, topic.contract, "r2")
+    assert [row.payload for row in rows(spark, tmp_path, topic.contract)] == ["one", "two", "three"]
+
+
+@pytest.mark.integration
+def test_a_recreated_topic_is_named_and_read_as_another_one(spark, broker, topic, tmp_path):
+    topic.send(b"old")
+    assert load(spark, broker, tmp_path, topic.contract).notes == []
+    topic.delete()
+    topic.make()
+    topic.send(b"new")
+    done = load(spark, broker, tmp_path, topic.contract, "r2")
+    assert done.rows == 1
+    assert f"topic {topic.contract.topic} was recreated" in done.notes[0]
+    found = rows(spark, tmp_path, topic.contract)
+    assert sorted((row.offset, row.payload) for row in found) == [(0, "new"), (0, "old")]
+    assert len({row.topic_id for row in found}) == 2
+
+
+@pytest.mark.integration
+def test_what_a_transaction_aborted_never_arrives(spark, broker, topic, tmp_path):
+    from kafka import KafkaProducer
+
+    producer = KafkaProducer(bootstrap_servers=broker, transactional_id=f"t-{uuid.uuid4().hex}")
+    producer.init_transactions()
+    for payload, keep in ((b"kept", True), (b"aborted", False)):
+        producer.begin_transaction()
+        producer.send(topic.contract.topic, payload, partition=0)
+        producer.flush()
+        producer.commit_transaction() if keep else producer.abort_transaction()
+    producer.close()
+    load(spark, broker, tmp_path, topic.contract)
+    before = versions(spark, tmp_path)
+    load(spark, broker, tmp_path, topic.contract, "r2")
+    assert [row.payload for row in rows(spark, tmp_path, topic.contract)] == ["kept"]
+    assert versions(spark, tmp_path) == before
+
+
+@pytest.mark.integration
+def test_alerts_come_from_all_their_topics(spark, broker, tmp_path):
+    from kafka import KafkaProducer
+
+    with KafkaProducer(bootstrap_servers=broker) as producer:
+        for name in ("alerts.queue", "alerts.shelf"):
+            producer.send(name, json.dumps({"from": name}).encode()).get(timeout=30)
+    load(spark, broker, tmp_path, contract("alert"))
+    assert {"alerts.queue", "alerts.shelf"} <= {row.topic for row in rows(spark, tmp_path, contract("alert"))}
+
+
+def test_a_topic_that_went_backwards_is_named():
+    with pytest.raises(BrokerError, match="stores, partition 0: bronze has read up to offset 9, the topic ends at 4"):
+        bronze._check_reach({("stores", 0): 9}, {("stores", 0): 0}, {("stores", 0): 4})
+
+
+def test_a_partition_that_is_gone_is_named():
+    with pytest.raises(BrokerError, match="stores has no partition 3 any more"):
+        bronze._check_reach({("stores", 3): 9}, {("stores", 0): 0}, {("stores", 0): 4})
+
+
+def test_records_that_expired_unread_are_counted():
+    (note,) = bronze._check_reach({("stores", 0): 5}, {("stores", 0): 8}, {("stores", 0): 12})
+    assert "offsets 5 to 7 expired before bronze read them" in note
+
+
+def test_a_broker_that_is_away_is_named():
+    with pytest.raises(BrokerError, match=r"broker 127.0.0.1:1: no answer within 1 s .*grocery stack status"):
+        survey("127.0.0.1:1", ["stores"], timeout_s=1)

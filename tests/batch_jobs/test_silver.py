@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from batch_jobs import silver, tables
+from batch_jobs.errors import CountsDontAddUp, LakeError
+from batch_jobs.silver import Curated
+from schemas.contract import all_contracts, contract
+from tests.batch_jobs.bronze_rows import NOON, READINGS, a_run, reading, receive, versions
+
+pytestmark = pytest.mark.integration
+
+
+def events(spark, lake: Path, item=READINGS) -> list:
+    return (
+        tables.read(spark, tables.path_of(str(lake), "silver", item.table)).orderBy("event_id", "event_date").collect()
+    )
+
+
+def quarantined(spark, lake: Path) -> dict[int, list[str]]:
+    """offset -> reasons."""
+    rows = tables.read(spark, tables.path_of(str(lake), "quarantine", READINGS.table)).collect()
+    return {row.offset: row.reasons for row in rows}
+
+
+def dispositions(spark, lake: Path) -> dict[tuple[str, str], int]:
+    rows = tables.read(spark, tables.dispositions_layout(str(lake)).path).collect()
+    return {(row.run_id, row.disposition): row["rows"] for row in rows}
+
+
+def test_every_bronze_row_is_an_event_a_duplicate_or_quarantined_with_its_reasons(spark, tmp_path):
+    nan = json.dumps(reading(9)).replace("-18.5", "NaN")
+    receive(
+        spark,
+        tmp_path,
+        [
+            reading(1),
+            reading(2),
+            reading(1),
+            "{broken",
+            None,
+            reading(5, value=None),
+            reading(6, value="cold"),
+            nan,
+            reading(8, unit="[degF]"),
+            reading(9, event_time="2026-10-06T12:00:00.000Z"),
+        ],
+    )
+    (done,) = silver.silver(spark, a_run(tmp_path), [READINGS])
+    assert (done.rows, done.inserted, done.duplicate, done.quarantined) == (10, 2, 1, 7)
+    assert quarantined(spark, tmp_path) == {
+        3: ["json:"],
+        4: ["json:"],
+        5: ["required:/value"],
+        6: ["type:/value"],
+        7: ["json:"],
+        8: ["unit:/unit"],
+        9: ["clock:/event_time"],
+    }
+    assert dispositions(spark, tmp_path) == {("r1", "inserted"): 2, ("r1", "duplicate"): 1, ("r1", "quarantined"): 7}
+
+    first = events(spark, tmp_path)[0]
+    assert (first.event_id, first.value, first.kind) == ("reading-1", -18.5, "reading")
+    assert (first.topic, first.topic_id, first.partition, first.offset) == ("sensor-readings", "topic-id", 0, 0)
+    assert first.event_time.isoformat() == "2026-10-05T12:01:00"
+    assert first.event_date.isoformat() == "2026-10-05"
+    assert first.run_id == "r1"
+
+
+def test_running_twice_changes_nothing(spark, tmp_path):
+    receive(spark, tmp_path, [reading(1), "{broken"])
+    silver.silver(spark, a_run(tmp_path), [READINGS])
+    before = versions(spark, tmp_path)
+    (done,) = silver.silver(spark, a_run(tmp_path, "r2"), [READINGS])
+    assert done.rows == 0
+    assert versions(spark, tmp_path) == before
+
+
+def test_of_the_same_event_the_smallest_coordinates_win_and_an_earlier_run_before_them(spark, tmp_path):
+    receive(spark, tmp_path, [reading(1)], partition=2, first_offset=5)
+    receive(spark, tmp_path, [reading(1)], partition=1, first_offset=90)
+    receive(spark, tmp_path, [reading(1), reading(1)], partition=1, first_offset=80)
+    silver.silver(spark, a_run(tmp_path), [READINGS])
+    assert [(row.partition, row.offset) for row in events(spark, tmp_path)] == [(1, 80)]
+
+    receive(spark, tmp_path, [reading(1), reading(2)], partition=0)
+    (done,) = silver.silver(spark, a_run(tmp_path, "r2"), [READINGS])
+    assert (done.rows, done.inserted, done.duplicate) == (2, 1, 1)
+    assert [(row.event_id, row.partition, row.run_id) for row in events(spark, tmp_path)] == [
+        ("reading-1", 1, "r1"),
+        ("reading-2", 0, "r2"),
+    ]
+
+
+def test_the_same_id_on_another_day_is_another_event(spark, tmp_path):
+    receive(spark, tmp_path, [reading(1), reading(1, event_time="2026-10-04T12:00:00.000Z")])
+    (done,) = silver.silver(spark, a_run(tmp_path), [READINGS])
+    assert done.inserted == 2
+
+
+@pytest.mark.parametrize("died_after", ["silver", "quarantine"])
+def test_a_run_killed_before_it_was_recorded_is_done_again_and_the_counts_are_right(
+    spark, tmp_path, monkeypatch, died_after
+):
+    class Killed(Exception):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    receive(spark, tmp_path, [reading(1), reading(1), "{broken"])
+    with monkeypatch.context() as patched:
+        patched.setattr(silver, "_insert_quarantined" if died_after == "silver" else "_record", die)
+        with pytest.raises(Exception):  # noqa: B017 whatever the pool makes of it
+            silver.silver(spark, a_run(tmp_path, "killed"), [READINGS])
+
+    receive(spark, tmp_path, [reading(2), "{broken too"], first_offset=3)
+    (done,) = silver.silver(spark, a_run(tmp_path, "next"), [READINGS])
+    assert (done.rows, done.inserted, done.duplicate, done.quarantined) == (5, 2, 1, 2)
+    assert [(row.event_id, row.run_id) for row in events(spark, tmp_path)] == [
+        ("reading-1", "killed"),
+        ("reading-2", "next"),
+    ]
+    assert sorted(quarantined(spark, tmp_path)) == [2, 4]
+    assert dispositions(spark, tmp_path) == {
+        ("next", "inserted"): 2,
+        ("next", "duplicate"): 1,
+        ("next", "quarantined"): 2,
+    }
+
+
+def test_a_silver_table_that_was_deleted_is_built_again_from_bronze(spark, tmp_path):
+    import shutil
+
+    receive(spark, tmp_path, [reading(1)])
+    silver.silver(spark, a_run(tmp_path), [READINGS])
+    receive(spark, tmp_path, [reading(2)], first_offset=1)
+    shutil.rmtree(tmp_path / "silver" / READINGS.table)
+    (done,) = silver.silver(spark, a_run(tmp_path, "r2"), [READINGS])
+    assert (done.rows, done.inserted) == (2, 2)
+
+
+def test_a_row_that_got_lost_stops_the_run_before_it_is_recorded(spark, tmp_path, monkeypatch):
+    receive(spark, tmp_path, [reading(1), reading(2)])
+    keep = silver.one_per_event
+    monkeypatch.setattr(silver, "one_per_event", lambda rows: keep(rows).where("event.event_id != 'reading-2'"))
+    with pytest.raises(CountsDontAddUp, match="2 bronze rows, but 1 inserted"):
+        silver.silver(spark, a_run(tmp_path), [READINGS])
+    assert not (tmp_path / "audit").exists()
+
+
+def test_one_contract_that_fails_leaves_what_the_others_did(spark, tmp_path, monkeypatch):
+    lanes = contract("lane-status")
+    path = next(path for path, passes in lanes.examples() if passes)
+    receive(spark, tmp_path, [json.loads(path.read_text())], item=lanes, arrived_at=NOON + timedelta(days=400))
+    receive(spark, tmp_path, [reading(1)])
+    work = silver.curate
+
+    def curate(spark, run, item, before):
+        if item is READINGS:
+            raise LakeError("no room")
+        return work(spark, run, item, before)
+
+    monkeypatch.setattr(silver, "curate", curate)
+    with pytest.raises(LakeError, match="no room"):
+        silver.silver(spark, a_run(tmp_path), [lanes, READINGS])
+    assert dispositions(spark, tmp_path)[("r1", "inserted")] == 1
+
+
+def test_a_field_that_a_contract_gains_becomes_a_column_and_older_rows_stay(spark, tmp_path):
+    receive(spark, tmp_path, [reading(1)])
+    silver.silver(spark, a_run(tmp_path), [READINGS])
+    more = {"probe": {"type": "string", "description": "Which probe."}}
+    schema = READINGS.schema | {"properties": READINGS.schema["properties"] | more}
+    wider = replace(READINGS, schema=schema)
+    receive(spark, tmp_path, [reading(2, probe="left")], item=wider, first_offset=1)
+    silver.silver(spark, a_run(tmp_path, "r2"), [wider])
+    assert [row.probe for row in events(spark, tmp_path)] == [None, "left"]
+
+
+def test_a_price_may_be_known_before_it_holds_but_a_reading_not_before_it_was_measured():
+    through_gate = {item.name for item in all_contracts() if silver.comes_through_gate(item)}
+    assert "sensor-readings" in through_gate
+    assert not through_gate & {"products", "assets", "stores", "alert", "dead-letters"}
+
+
+def test_counts_that_do_not_add_up_are_named():
+    with pytest.raises(CountsDontAddUp, match="7 bronze rows, but 3 inserted"):
+        Curated("sensor-readings", rows=7, inserted=3, duplicate=2, quarantined=1).check()
+
+
+def test_every_table_can_be_read_by_athena(spark, tmp_path):
+    for item in all_contracts():
+        for layout in (tables.bronze_layout, tables.silver_layout, tables.quarantine_layout):
+            made = layout(str(tmp_path), item)
+            names = made.columns.fieldNames()
+            assert len(names) == len(set(names))
+    made = tables.ensure(spark, tables.silver_layout(str(tmp_path), READINGS))
+    assert made.reader_version == 1
+
+
+def test_a_table_that_athena_cannot_read_is_refused(spark, tmp_path):
+    layout = tables.quarantine_layout(str(tmp_path), READINGS)
+    tables.ensure(spark, layout)
+    spark.sql(f"ALTER TABLE delta.`{layout.path}` SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+    with pytest.raises(LakeError, match="reader version [23]"):
+        tables.ensure(spark, layout)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from batch_jobs import files, run, tables
+from batch_jobs.errors import BatchError, LakeError, explain
+from schemas.contract import all_contracts
+
+
+def test_dates_stand_literally_in_the_condition():
+    days = [date(2026, 10, 6), date(2026, 10, 5)]
+    assert tables.date_list("old.event_date", days) == "old.event_date IN (DATE'2026-10-05', DATE'2026-10-06')"
+    assert tables.date_list("event_date", []) == "false"
+
+
+def test_a_lake_that_cannot_be_written_is_named(tmp_path):
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    with pytest.raises(
+        LakeError, match=rf"lake {in_the_way / 'lake'}: cannot be written \(Not a directory\).*GROCERY_LAKE"
+    ):
+        files.check_writable(str(in_the_way / "lake"))
+
+
+def test_a_disk_with_too_little_space_is_named_before_the_run(tmp_path):
+    with pytest.raises(LakeError, match="MB free, a run needs .* MB; make room"):
+        files.check_writable(str(tmp_path), space_needed=2**60)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_at_once_on_one_lake_are_refused(tmp_path):
+    project = Path(run.__file__).parent.parent
+    other = f"from batch_jobs.run import lease\nwith lease({str(tmp_path)!r}): pass"
+    with run.lease(str(tmp_path)):
+        refused = subprocess.run(
+            [sys.executable, "-c", other], cwd=project, capture_output=True, text=True, check=False
+        )
+        assert f"another run is at work on it (process {os.getpid()})" in refused.stderr
+    subprocess.run([sys.executable, "-c", other], cwd=project, check=True)
+
+
+def test_what_others_did_before_one_failed_is_kept_and_no_further_one_begins(monkeypatch):
+    monkeypatch.setattr(run, "AT_ONCE", 1)
+    first, second, third, *_ = all_contracts()
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item is second:
+            raise ValueError("Caused by: java.io.IOException: No space left on device")
+        return _Named(item.name)
+
+    with pytest.raises(BatchError, match=f"silver {second.name}: No space left on device; free some space") as caught:
+        run.in_parallel("silver", [first, second, third], work)
+    assert [one.contract for one in caught.value.results] == [first.name]
+    assert begun == [first, second]
+
+
+class _Named:
+    def __init__(self, contract: str) -> None:
+        self.contract = contract
+
+
+def test_a_spark_failure_is_told_by_its_root_cause():
+    trace = (
+        "Error\nCaused by: org.x.AnException: outer\n at x\nCaused by: java.lang.RuntimeException: the bottom\n at y"
+    )
+    assert str(explain(RuntimeError(trace), "bronze stores")) == "bronze stores: the bottom"
