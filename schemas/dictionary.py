@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.contract import Contract
@@ -12,9 +13,25 @@ HEAD = """\
 
 Generated from `schemas/` by `grocery contracts generate`; change a contract, not this page.
 
-An event has the columns of its contract; in the lake, `silver.<table>` has the same columns, typed. Units are UCUM
-codes. Money is in minor units of the row's currency. Instants are UTC.
+An event has the columns of its contract and no others. In the lake, `silver.<table>` has the same columns, typed, and
+after them `topic`, `topic_id`, `partition` and `offset` (which record it came from), `arrived_at`, `loaded_at`,
+`run_id` and `event_date` (UTC, the partition). Units are UCUM codes. Money is in minor units of the row's currency.
+Instants are UTC. Lateness and retention are ISO 8601 durations.
 """
+
+_TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+_TYPES |= {"date-time": "instant", "date": "date"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One column, or a field inside one. name: with its path, e.g. `lines[].gtin`; limits: in words, may be empty."""
+
+    name: str
+    type: str
+    required: bool
+    description: str
+    limits: str
 
 
 def dictionary(contracts: tuple[Contract, ...]) -> str:
@@ -28,51 +45,104 @@ def dictionary(contracts: tuple[Contract, ...]) -> str:
     return "\n".join([HEAD, index, *(_page(contract) for contract in contracts)])
 
 
+def entries(contract: Contract) -> Iterator[Entry]:
+    """Every column of the contract, those inside others after them."""
+    return _entries(contract.schema, "")
+
+
+def rules(contract: Contract) -> Iterator[str]:
+    """What holds between columns, a sentence each."""
+    return _rules(contract.schema, "")
+
+
 def _page(contract: Contract) -> str:
-    rows = [
-        f"\n## {contract.name}\n\n{contract.description}\n\n| column | type | must | what it is |\n|---|---|---|---|"
-    ]
-    rows += list(_rows(contract.schema, ""))
+    rows = [f"\n## {contract.name}\n\n{contract.description}\n"]
+    if between := list(rules(contract)):
+        rows += [*(f"- {_escaped(rule)}" for rule in between), ""]
+    rows += ["| column | type | must | what it is |", "|---|---|---|---|"]
+    for entry in entries(contract):
+        text = f"{entry.description} ({entry.limits})" if entry.limits else entry.description
+        rows.append(f"| `{entry.name}` | {entry.type} | {'yes' if entry.required else ''} | {_escaped(text)} |")
     return "\n".join(rows) + "\n"
 
 
-def _rows(schema: dict[str, Any], prefix: str) -> Iterator[str]:
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _entries(schema: dict[str, Any], prefix: str) -> Iterator[Entry]:
     for name, field in schema["properties"].items():
-        must = "yes" if name in schema.get("required", []) else ""
-        text = f"{field.get('description', '')}{_limits(field)}".replace("|", "\\|")
-        yield f"| `{prefix}{name}` | {_type(field)} | {must} | {text} |"
+        required = name in schema.get("required", [])
+        yield Entry(f"{prefix}{name}", _type(field), required, field.get("description", ""), "; ".join(_limits(field)))
         if "properties" in field:
-            yield from _rows(field, f"{prefix}{name}.")
+            yield from _entries(field, f"{prefix}{name}.")
         elif field["type"] == "array" and "properties" in field["items"]:
-            yield from _rows(field["items"], f"{prefix}{name}[].")
+            yield from _entries(field["items"], f"{prefix}{name}[].")
 
 
 def _type(field: dict[str, Any]) -> str:
-    if "format" in field:
-        return {"date-time": "instant", "date": "date"}[field["format"]]
     if field["type"] == "object":
         return "object" if "properties" in field else "map of texts"
     if field["type"] == "array":
         return f"list of {_type(field['items'])}s"
-    return {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}[field["type"]]
+    return _TYPES[field.get("format", field["type"])]
 
 
-def _limits(field: dict[str, Any]) -> str:
-    said = []
+def _limits(field: dict[str, Any]) -> Iterator[str]:
     if "const" in field:
-        said.append(f"always {field['const']}")
+        yield f"always {field['const']}"
     if "enum" in field:
-        said.append("one of " + ", ".join(f"`{value}`" for value in field["enum"]))
-    if "minimum" in field:
-        said.append(f"at least {field['minimum']}")
-    if "exclusiveMinimum" in field:
-        said.append(f"above {field['exclusiveMinimum']}")
-    if "maximum" in field:
-        said.append(f"at most {field['maximum']}")
-    if "maxLength" in field:
-        said.append(f"up to {field['maxLength']} characters")
+        yield "one of " + ", ".join(f"`{value}`" for value in field["enum"])
+    if "pattern" in field and "format" not in field:
+        yield f"like `{field['pattern']}`"
+    for keyword, words in (
+        ("minimum", "at least {}"),
+        ("exclusiveMinimum", "above {}"),
+        ("maximum", "at most {}"),
+        ("maxLength", "up to {} characters"),
+        ("minItems", "at least {} of them"),
+    ):
+        if keyword in field:
+            yield words.format(field[keyword])
+    if "minLength" in field:
+        yield "not empty"
     if "x-unit" in field:
-        said.append(f"unit {field['x-unit']}")
-    if "x-pii" in field:
-        said.append(f"personal data: {field['x-pii']}")
-    return f" ({'; '.join(said)})" if said else ""
+        yield f"unit {field['x-unit']}"
+    if field.get("x-pii", "none") != "none":
+        yield f"personal data: {field['x-pii']}"
+
+
+def _rules(schema: dict[str, Any], prefix: str) -> Iterator[str]:
+    for part in schema.get("allOf", []):
+        if "anyOf" in part:
+            yield (
+                " or ".join(" and ".join(_ticked(prefix, branch["required"])) for branch in part["anyOf"]) + " is there"
+            )
+            continue
+        tests = part["if"]["properties"].items()
+        where = " and ".join(f"`{prefix}{name}` is {' or '.join(_values(test))}" for name, test in tests)
+        needed, limited = part["then"].get("required", []), part["then"].get("properties", {})
+        said = [f"{_listed(_ticked(prefix, needed))} must be there"] if needed else []
+        said += [f"`{prefix}{name}` is {' and '.join(_limits(limits))}" for name, limits in limited.items()]
+        yield f"where {where}: {', '.join(said)}"
+    for name, others in schema.get("dependencies", {}).items():
+        yield f"`{prefix}{name}` only together with {_listed(_ticked(prefix, others))}"
+    for name, field in schema["properties"].items():
+        if "properties" in field:
+            yield from _rules(field, f"{prefix}{name}.")
+        elif field["type"] == "array" and "properties" in field["items"]:
+            yield from _rules(field["items"], f"{prefix}{name}[].")
+
+
+def _values(test: dict[str, Any]) -> list[str]:
+    return [
+        str(value).lower() if isinstance(value, bool) else str(value) for value in test.get("enum") or [test["const"]]
+    ]
+
+
+def _ticked(prefix: str, names: list[str]) -> list[str]:
+    return [f"`{prefix}{name}`" for name in names]
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

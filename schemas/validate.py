@@ -142,7 +142,7 @@ def _reasons(contract: Contract, event: Event, error: jsonschema_rs.ValidationEr
             text = f"{said}, this reader knows version {limit}; send that one, or bring the reader up to date"
             yield Reason("version", path, text)
         case "const":
-            yield Reason(_code("const", where), path, f"{said}, it must be {limit}{under}; correct the sender")
+            yield Reason(_code("const", where), path, f"{said}, it must be {_plain(limit)}{under}; correct the sender")
         case "enum":
             allowed = ", ".join(map(str, limit))
             yield Reason(_code("enum", where), path, f"{said}, it must be one of {allowed}{under}; correct the sender")
@@ -204,7 +204,9 @@ def _under(contract: Contract, error: jsonschema_rs.ValidationError) -> str:
     if "then" not in path:
         return ""
     tests = _at(contract, [*path[: path.index("then")], "if", "properties"])
-    said = [f"{name} is {' or '.join(map(str, test.get('enum') or [test['const']]))}" for name, test in tests.items()]
+    said = [
+        f"{name} is {' or '.join(map(_plain, test.get('enum') or [test['const']]))}" for name, test in tests.items()
+    ]
     return f" where {' and '.join(said)}"
 
 
@@ -213,6 +215,10 @@ def _field_at(schema: dict[str, Any], where: list[str | int] | Steps) -> dict[st
     for step in where:
         schema = schema.get("items", {}) if isinstance(step, int) else schema.get("properties", {}).get(step, {})
     return schema
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _short(value: Any) -> str:

@@ -4,41 +4,53 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from grocery.settings import PROJECT
 from schemas import UnknownContract, all_contracts, contract
 from schemas.contract import Contract
 
+if TYPE_CHECKING:
+    from schemas.validate import Reason
+
 app = typer.Typer(help="What an event looks like: list, show, check, generate.", no_args_is_help=True)
 console = Console()
 
 SHOWN = 20
+"""Broken events that are told one by one; the rest is counted."""
+WHOLE_FILE = 16 * 1024 * 1024
+"""Bytes up to which a file is tried as one event over several lines."""
 
 
 @app.command("list")
 def list_contracts() -> None:
     """Every contract: its topic, key, and what it is."""
-    table = Table("contract", "version", "topic", "key", "what it is")
+    table = _table("contract", "topic", "key", "what it is")
     for item in all_contracts():
-        what = item.description.split(". ")[0].rstrip(".")
-        table.add_row(item.name, str(item.version), item.topic, ", ".join(item.key_fields), what)
+        what = item.description.split(". ")[0].rstrip(".").replace("`", "")
+        table.add_row(*map(escape, (f"{item.name} v{item.version}", item.topic, "\n".join(item.key_fields), what)))
     console.print(table)
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Contract or topic, e.g. sensor-readings.")],
+    name: Annotated[str, typer.Argument(help="Contract or topic, e.g. sensor-readings or alerts.cold-chain.")],
     as_json: Annotated[bool, typer.Option("--json", help="The JSON Schema itself.")] = False,
     flink: Annotated[bool, typer.Option("--flink", help="As Flink SQL columns.")] = False,
+    example: Annotated[bool, typer.Option("--example", help="An event that keeps it.")] = False,
 ) -> None:
-    """One contract: its columns, limits and units."""
+    """One contract: its columns with their limits and units, and what holds between them."""
+    from schemas.dictionary import entries, rules
+
     item = _contract(name)
     if as_json:
         print(json.dumps(item.schema, indent=2, ensure_ascii=False))
@@ -48,61 +60,58 @@ def show(
 
         print(columns(item))
         return
-    console.print(f"[bold]{item.name}[/bold] v{item.version}: {item.description}\n", highlight=False)
-    console.print(
+    passing = [path for path, passes in item.examples() if passes]
+    if example:
+        print(passing[0].read_text("utf-8"), end="")
+        return
+    _say(f"{item.name} v{item.version}: {item.description}", style="bold")
+    _say(
         f"topic {item.topic}, key {', '.join(item.key_fields)}, late by at most {item.max_lateness}, "
-        f"kept for {item.retention}\n",
-        highlight=False,
+        f"kept for {item.retention}\n"
     )
-    table = Table("column", "type", "must", "what it is")
-    for field in item.fields:
-        kind = field.schema.get("format", field.schema["type"])
-        unit = f" [{field.unit}]" if field.unit else ""
-        table.add_row(field.name, kind + unit, "yes" if field.required else "", field.description)
+    table = _table("column", "type", "must", "what it is, and its limits")
+    for entry in entries(item):
+        text = f"{entry.description} ({entry.limits})" if entry.limits else entry.description
+        table.add_row(*map(escape, (entry.name, entry.type, "yes" if entry.required else "", text.replace("`", ""))))
     console.print(table)
-    examples = [f"{path.relative_to(PROJECT)}" for path, passes in item.examples() if passes]
-    if examples:
-        console.print("An event that keeps it: " + examples[0], highlight=False)
+    for rule in rules(item):
+        _say(f"- {rule.replace('`', '')}")
+    _say(f"\nEvents that keep it: {', '.join(str(path.relative_to(PROJECT)) for path in passing)}")
 
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="One JSON event, NDJSON of events, or a file of arrivals.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A JSON event, NDJSON with an event a line, or arrivals as `grocery simulate` writes."),
+    ],
     name: Annotated[
-        str | None, typer.Option("--contract", help="Hold events against this one; arrivals name their own.")
+        str | None, typer.Option("--contract", "-c", help="Hold events against this one; arrivals name their own.")
     ] = None,
 ) -> None:
     """Hold a file's events against their contract. Exit code 1 when one breaks it.
 
-    Only the contract is checked; whether stores and devices are known, the gate decides.
+    Only the contract is checked, on the events as they came. Whether stores and devices are known, and what becomes of
+    a device that reports in another unit, the gate decides: grocery ingest file.
     """
-    from schemas.validate import validator
-
     given = _contract(name) if name else None
     checked, broken, codes = 0, 0, Counter[str]()
-    validators = {}
-    for line, event, its_contract in _events(file, given):
+    for place, found in _judged(file, given):
         checked += 1
-        if isinstance(event, str):
-            found = [("json", event)]
-        else:
-            if its_contract.name not in validators:
-                validators[its_contract.name] = validator(its_contract)
-            found = [(reason.code, reason.message) for reason in validators[its_contract.name](event)]
         if not found:
             continue
         broken += 1
         codes.update(code for code, _ in found)
         if broken <= SHOWN:
             for code, message in found:
-                console.print(f"{file}:{line}: {code}: {message}", highlight=False, markup=False, soft_wrap=True)
+                _say(f"{file}:{place}: {code}: {message}")
     if broken > SHOWN:
-        console.print(f"… and {broken - SHOWN} more events that break their contract", highlight=False)
+        _say(f"… and {broken - SHOWN:,} more events that break their contract")
     if checked == 0:
-        console.print(f"{file}: no event in it", highlight=False)
+        _say(f"{file}: no event in it", style="red")
         raise typer.Exit(1)
-    by_code = f" ({', '.join(f'{code} {number}' for code, number in codes.most_common())})" if codes else ""
-    console.print(f"{checked:,} events checked, {broken:,} break their contract{by_code}", highlight=False)
+    by_code = f" ({', '.join(f'{code} {number:,}' for code, number in codes.most_common())})" if codes else ""
+    _say(f"{checked:,} events checked, {broken:,} break their contract{by_code}", style="red" if broken else "green")
     raise typer.Exit(1 if broken else 0)
 
 
@@ -143,44 +152,116 @@ def derived() -> dict[Path, str]:
     }
 
 
+def _table(*columns: str) -> Table:
+    """The last column takes what width is left; names are never cut."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
+    return table
+
+
+def _say(text: str, style: str | None = None) -> None:
+    """Whatever an event or a contract says, brackets and all, is printed as it is."""
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
 def _contract(name: str) -> Contract:
     try:
         return contract(name)
     except UnknownContract as error:
-        console.print(str(error), style="red", highlight=False)
+        _say(str(error), style="red")
         raise typer.Exit(2) from error
 
 
-def _events(file: Path, given: Contract | None) -> Iterator[tuple[int, dict | str, Contract | None]]:
-    """(line, event or what is wrong with the line, its contract)."""
+Found = list[tuple[str, str]]
+"""(code, message) of each breach of one event."""
+
+
+def _judged(file: Path, given: Contract | None) -> Iterator[tuple[int, Found]]:
+    """(line number, its breaches) of every event in the file."""
     try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        console.print(f"{file}: cannot be read: {error}", style="red", highlight=False)
+        with file.open("rb") as lines:
+            first = next((line for line in lines if line.strip()), b"")
+    except OSError as error:
+        _say(f"{file}: cannot be read: {error.strerror}; name a JSON or NDJSON file", style="red")
         raise typer.Exit(2) from error
-    try:
-        lines = [(1, json.loads(text, parse_constant=_no_constant))]
-    except ValueError:
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    for number, line in lines:
+    start = _object(first)
+    if isinstance(start, dict) and {"contract", "arrived_at"} <= start.keys():
+        yield from _judged_arrivals(file, given)
+        return
+    if given is None:
+        _say(f"{file}: which contract? Name it, e.g. --contract sensor-readings; there are", style="red")
+        _say("  " + ", ".join(item.name for item in all_contracts()))
+        raise typer.Exit(2)
+    if isinstance(start, str) and file.stat().st_size <= WHOLE_FILE:
+        whole = file.read_bytes()
+        if not isinstance(_object(whole), str):  # one event, written over several lines
+            yield 1, _breaches(whole, given)
+            return
+    with file.open("rb") as lines:
+        for number, line in enumerate(_track(lines, file), 1):
+            if line.strip():
+                yield number, _breaches(line, given)
+
+
+def _judged_arrivals(file: Path, given: Contract | None) -> Iterator[tuple[int, Found]]:
+    from ingestion.arrival import read_arrivals
+
+    for arrival in _track(read_arrivals(file), file):
+        number = int(arrival.source.rpartition(":")[2])
         try:
-            doc = json.loads(line, parse_constant=_no_constant) if isinstance(line, str) else line
-        except ValueError as error:
-            yield number, f"not JSON: {error}", None
+            item = given or contract(arrival.contract)
+        except UnknownContract as error:
+            yield number, [("contract", f"{error}; a line is {{contract, arrived_at, event}}")]
             continue
-        if not isinstance(doc, dict):
-            yield number, "not a JSON object; an event is one", None
-            continue
-        arrival = "arrived_at" in doc and "contract" in doc
-        event = doc.get("event", doc.get("raw")) if arrival else doc
-        item = given
-        if item is None and arrival:
-            item = _contract(doc["contract"])
-        if item is None:
-            console.print(f"{file}: which contract? name it: --contract sensor-readings", style="red", highlight=False)
-            raise typer.Exit(2)
-        yield number, (event if isinstance(event, dict) else f"not a JSON object: {str(event)[:80]}"), item
+        yield number, _breaches(arrival.payload, item, before_gate=True)
+
+
+def _track(steps: Iterable[Any], file: Path) -> Iterator[Any]:
+    """The same, with a running count on a terminal."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description} {task.completed:,.0f} lines"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task(f"Checking {escape(file.name)}", total=None)
+        for number, step in enumerate(steps, 1):
+            if number % 5000 == 0:
+                progress.update(task, completed=number)
+            yield step
+
+
+@cache
+def _validator(name: str, version: int) -> Callable[[dict[str, Any]], list[Reason]]:
+    from schemas.validate import validator
+
+    return validator(contract(name, version))
+
+
+def _breaches(text: bytes, item: Contract, *, before_gate: bool = False) -> Found:
+    """before_gate: it may still hold a plain number that the gate replaces by a pseudonym."""
+    event = _object(text)
+    if isinstance(event, str):
+        return [("json", event)]
+    if before_gate:
+        for field in item.fields:
+            event.pop(field.schema.get("x-pseudonym-of"), None)
+    return [(reason.code, reason.message) for reason in _validator(item.name, item.version)(event)]
+
+
+def _object(text: bytes) -> dict[str, Any] | str:
+    """The JSON object, or what is wrong with the text."""
+    try:
+        event = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {error}"
+    return event if isinstance(event, dict) else f"a JSON {type(event).__name__}; an event is an object"
 
 
 def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is no JSON number")
+    raise ValueError(f"{word} is no JSON number; leave the field out where there is no value")

@@ -3,12 +3,14 @@
 import copy
 import json
 
+import jsonschema_rs
 import pytest
-from typer.testing import CliRunner
+from ruamel.yaml import YAML
 
-from grocery.cli import app
 from grocery.commands.contracts import derived
 from schemas import UnknownContract, all_contracts, contract
+from schemas.dbt_sources import sources
+from schemas.dictionary import dictionary
 from schemas.flink import columns, create_table
 from schemas.validate import validator
 
@@ -97,21 +99,82 @@ def test_derived_files_are_current():
     assert not stale, "run: make generate"
 
 
-def test_check_names_file_line_and_breach(tmp_path):
-    good = json.dumps(json.loads((contract("lane-status").folder / "pass-open.json").read_text()))
-    file = tmp_path / "lanes.ndjson"
-    file.write_text(
-        good + "\n" + good.replace('"open"', '"ajar"') + "\n{broken\n" + good.replace("1,", "NaN,", 1) + "\n"
-    )
-    result = CliRunner().invoke(app, ["contracts", "check", str(file), "--contract", "lane-status"])
-    assert result.exit_code == 1
-    assert "lanes.ndjson:2: enum" in result.output
-    assert "lanes.ndjson:3: json" in result.output
-    assert "4 events checked, 3 break" in result.output
+def test_the_dictionary_has_every_field_and_every_rule():
+    page = dictionary(all_contracts())
+    for item in all_contracts():
+        assert f"\n## {item.name}\n" in page
+    assert "| `lines[].gtin` | text |  | GTIN-8" in page
+    assert "- where `kind` is return or void: `original_transaction_id` must be there" in page
+    assert "- where `holidays[].closed` is false: `holidays[].opens` and `holidays[].closes` must be there" in page
+    assert "- `price` only together with `currency`" in page
+    assert r"like `^([0-9]{8}\|[0-9]{12,14})$`" in page
 
 
-def test_check_asks_for_the_contract_where_the_file_names_none():
-    file = contract("lane-status").folder / "pass-open.json"
-    result = CliRunner().invoke(app, ["contracts", "check", str(file)])
-    assert result.exit_code == 2
-    assert "--contract" in result.output
+def test_sources_have_every_table_with_its_columns_and_what_must_be_there():
+    [silver] = YAML(typ="safe").load(sources(all_contracts()))["sources"]
+    assert silver["name"] == "silver"
+    tables = {table["name"]: table for table in silver["tables"]}
+    assert set(tables) == {item.table for item in all_contracts()}
+    columns = {column["name"]: column for column in tables["sensor_readings"]["columns"]}
+    assert "not_null" in columns["event_id"]["data_tests"]
+    assert "data_tests" not in columns["value"]
+    assert columns["value"]["description"] == "The measured value, in `unit`."
+
+
+KEYWORDS = {
+    "any": {"type", "description", "x-pii", "x-unit"},
+    "string": {"const", "enum", "pattern", "format", "maxLength", "minLength", "x-pseudonym-of", "x-encrypted"},
+    "integer": {"const", "minimum", "maximum", "exclusiveMinimum"},
+    "number": {"minimum", "maximum", "exclusiveMinimum"},
+    "boolean": {"const"},
+    "array": {"items", "minItems"},
+    "object": {"properties", "required", "additionalProperties", "allOf", "dependencies"},
+}
+TOP = {"$schema", "$id", "title", "x-topic", "x-key", "x-kind", "x-event-time", "x-max-lateness", "x-retention"}
+
+
+def beyond_the_subset(schema, at, extra=frozenset()):
+    """Keywords that some derivation would silently pass over."""
+    allowed = KEYWORDS["any"] | KEYWORDS[schema["type"]] | extra
+    yield from (f"{at}: {word}" for word in schema.keys() - allowed)
+    if "format" in schema and not (schema["format"] in ("date-time", "date") and "pattern" in schema):
+        yield f"{at}: format without pattern"
+    if schema["type"] == "object":
+        closed = schema.get("additionalProperties")
+        if closed != ({"type": "string"} if "properties" not in schema else False):
+            yield f"{at}: additionalProperties must be false, or texts"
+    if schema["type"] == "array":
+        yield from beyond_the_subset(schema["items"], f"{at}[]")
+    for part in schema.get("allOf", []):
+        if part.keys() not in ({"anyOf"}, {"if", "then"}):
+            yield f"{at}: allOf with {sorted(part)}"
+        for branch in part.get("anyOf", []):
+            if branch.keys() != {"required"}:
+                yield f"{at}: anyOf with {sorted(branch)}"
+        if "if" in part:
+            tests = part["if"]["properties"]
+            if set(part["if"].get("required", [])) != tests.keys():
+                yield f"{at}: an `if` must require what it tests, or it holds where the field is missing"
+            if any(test.keys() not in ({"const"}, {"enum"}) for test in tests.values()):
+                yield f"{at}: an `if` tests by const or enum"
+            if not part["then"].keys() <= {"required", "properties"}:
+                yield f"{at}: then with {sorted(part['then'])}"
+    for name, field in schema.get("properties", {}).items():
+        yield from beyond_the_subset(field, f"{at}.{name}")
+
+
+@pytest.mark.parametrize("item", all_contracts(), ids=lambda item: item.name)
+def test_contracts_keep_to_the_part_of_json_schema_that_every_derivation_covers(item):
+    assert not list(beyond_the_subset(item.schema, item.name, TOP))
+    jsonschema_rs.Draft7Validator(item.schema)
+    assert {"event_id", "event_time", "store_id", "schema_version"} <= set(item.schema["required"])
+    assert set(item.key_fields) <= set(item.schema["required"])
+    assert item.schema["properties"]["schema_version"]["const"] == item.version
+    assert item.schema["$id"] == f"urn:smart-grocery:{item.name}:{item.version}"
+
+
+def test_a_keyword_nobody_derives_from_would_be_noticed():
+    assert list(beyond_the_subset({"type": "string", "not": {}, "format": "uri"}, "x")) == [
+        "x: not",
+        "x: format without pattern",
+    ]
