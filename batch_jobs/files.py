@@ -32,6 +32,12 @@ def text(spark: SparkSession, file: str) -> str:
         stream.close()
 
 
+def remove(spark: SparkSession, folder: str) -> None:
+    """Delete a folder and all in it."""
+    system, path = _open(spark, folder)
+    system.delete(path, True)
+
+
 def _open(spark: SparkSession, name: str):
     path = spark._jvm.org.apache.hadoop.fs.Path(name)
     return path.getFileSystem(spark._jsc.hadoopConfiguration()), path

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def quality(
     Raises LakeError, BatchError where an expectation could not be evaluated.
     """
     verdict = Verdict(accepted=accept)
-    passed_before = _passed(spark, run.lake)
+    passed_before, waiting = _passed(spark, run.lake), _waiting(spark, run.lake)
     context = None
     stored: list[Any] = []
     rows: list[tuple] = []
@@ -104,11 +105,12 @@ def quality(
         if now is None:
             raise LakeError(f"{path}: there is no such table; run `grocery batch silver` first")
         after = passed_before.get((item.name, now.id))
-        if after == now.version or now.untouched:
+        if item.name not in waiting and (after == now.version or now.untouched):
             continue
         context = context or _context(docs)
         result = Checked(item.name, silver_id=now.id, silver_version=now.version)
-        batch = _plain(tables.added(spark, path, after, now.version), item).persist()
+        new = tables.added(spark, path, after, now.version) if after != now.version else _none(spark, path)
+        batch = _plain(new, item).persist()
         try:
             result.rows = batch.count()
             expectations = suite(item)
@@ -137,8 +139,8 @@ def open_failures(spark: SparkSession, lake: str) -> list[str]:
     if tables.snapshot(spark, path) is None:
         return []
     found = tables.read(spark, path)
-    newest = found.groupBy("contract").agg(f.max("at").alias("at"))
-    failed = found.join(newest, ["contract", "at"]).where(
+    newest = found.groupBy("contract").agg(f.max_by("run_id", "at").alias("run_id"))
+    failed = found.join(newest, ["contract", "run_id"]).where(
         (f.col("severity") == CRITICAL) & ~f.col("success") & ~f.col("accepted")
     )
     return [f"{row.contract}: {row.expectation}" for row in failed.orderBy("contract", "expectation").collect()]
@@ -155,6 +157,25 @@ def _passed(spark: SparkSession, lake: str) -> dict[tuple[str, str], int]:
     each = tables.read(spark, path).groupBy("contract", "silver_id", "silver_version", "run_id")
     upto = each.agg(f.every(fine).alias("passed")).where("passed").groupBy("contract", "silver_id")
     return {(name, table): version for name, table, version in upto.agg(f.max("silver_version")).collect()}
+
+
+def _waiting(spark: SparkSession, lake: str) -> set[str]:
+    """Contracts whose records came to silver or quarantine after they were last checked; maybe none of them is new."""
+    from pyspark.sql import functions as f
+
+    newest = []
+    for layout in (tables.dispositions_layout(lake), tables.quality_layout(lake)):
+        found = {}
+        if tables.snapshot(spark, layout.path) is not None:
+            rows = tables.read(spark, layout.path).groupBy("contract").agg(f.max("at"))
+            found = dict(rows.collect())
+        newest.append(found)
+    curated, checked = newest
+    return {name for name, at in curated.items() if name not in checked or at > checked[name]}
+
+
+def _none(spark: SparkSession, path: str) -> DataFrame:
+    return tables.read(spark, path).limit(0)
 
 
 def _plain(rows: DataFrame, item: Contract) -> DataFrame:
@@ -265,7 +286,7 @@ def _take(
             result.findings.append(Finding(result.contract, ours.text, ours.severity, unexpected, seen))
         rows.append(
             (run.id, result.contract, ours.text, ours.severity, bool(each.success), result.rows, unexpected, seen)
-            + (accept, run.at, result.silver_id, result.silver_version)
+            + (accept, datetime.now(UTC), result.silver_id, result.silver_version)
         )
 
 
