@@ -178,6 +178,7 @@ class _AtWork:
                 + "\nPut silver right and run `grocery batch quality` again, or let it pass: "
                 "`grocery batch quality --accept`",
                 highlight=False,
+                soft_wrap=True,
             )
             raise typer.Exit(1)
         try:
@@ -202,7 +203,7 @@ class _AtWork:
         began = time.monotonic()
         with self.console.status(f"{what}…"):
             yield
-        self.console.print(f"{what}: {time.monotonic() - began:.0f} s", highlight=False)
+        self.console.print(f"{what}: {time.monotonic() - began:.0f} s", highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def _steps(self, step: str, contracts: Iterable[Contract]) -> Iterator[Callable]:
@@ -213,7 +214,7 @@ class _AtWork:
 
         number = len(tuple(contracts))
         if not self.console.is_terminal:
-            self.console.print(f"{step}: {number} contracts…", highlight=False)
+            self.console.print(f"{step}: {number} contracts…", highlight=False, soft_wrap=True)
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         began = time.monotonic()
         with Progress(
@@ -275,10 +276,10 @@ def show_loaded(console: Console, loaded: list[Loaded], seconds: float) -> None:
     """What bronze gained, and what a person should know."""
     new = sum(one.rows for one in loaded)
     what = f"{new:,} new records" if new else "nothing new on the topics"
-    console.print(f"bronze: {what}, {seconds:.0f} s", highlight=False)
+    console.print(f"bronze: {what}, {seconds:.0f} s", highlight=False, soft_wrap=True)
     for one in loaded:
         for note in one.notes:
-            console.print(f"  [yellow]{one.contract}[/yellow] {note}", highlight=False)
+            console.print(f"  [yellow]{one.contract}[/yellow] {note}", highlight=False, soft_wrap=True)
 
 
 def show_curated(console: Console, curated: list[Curated], seconds: float) -> None:
@@ -287,7 +288,7 @@ def show_curated(console: Console, curated: list[Curated], seconds: float) -> No
 
     found = [one for one in curated if one.rows]
     if not found:
-        console.print(f"silver: nothing new in bronze, {seconds:.0f} s", highlight=False)
+        console.print(f"silver: nothing new in bronze, {seconds:.0f} s", highlight=False, soft_wrap=True)
         return
     table = Table(
         *("contract", "bronze rows", "inserted", "duplicate", "quarantined"),
@@ -307,13 +308,13 @@ def show_curated(console: Console, curated: list[Curated], seconds: float) -> No
         if one.reasons:
             first = ", ".join(f"{reason} ({rows:,})" for reason, rows in list(one.reasons.items())[:5])
             more = f", and {len(one.reasons) - 5} more" if len(one.reasons) > 5 else ""
-            console.print(f"  quarantine {one.contract}: {first}{more}", highlight=False)
+            console.print(f"  quarantine {one.contract}: {first}{more}", highlight=False, soft_wrap=True)
 
 
 def show_verdict(console: Console, verdict: Verdict, seconds: float) -> None:
     """What the gate says."""
     if not verdict.checked:
-        console.print(f"quality: nothing new in silver, {seconds:.0f} s", highlight=False)
+        console.print(f"quality: nothing new in silver, {seconds:.0f} s", highlight=False, soft_wrap=True)
         return
     held = sum(one.expectations for one in verdict.checked)
     rows = sum(one.rows for one in verdict.checked if one.contract != "dispositions")
@@ -324,16 +325,18 @@ def show_verdict(console: Console, verdict: Verdict, seconds: float) -> None:
         f"quality: {word}; {held} expectations on {rows:,} new rows, {len(verdict.failures)} critical failed, "
         f"{len(verdict.warnings)} warnings, {seconds:.0f} s",
         highlight=False,
+        soft_wrap=True,
     )
     for finding in verdict.failures:
-        console.print(f"  [red]critical[/red] {finding}", highlight=False)
+        console.print(f"  [red]critical[/red] {finding}", highlight=False, soft_wrap=True)
     for finding in verdict.warnings:
-        console.print(f"  [yellow]warning[/yellow] {finding}", highlight=False)
+        console.print(f"  [yellow]warning[/yellow] {finding}", highlight=False, soft_wrap=True)
     console.print(f"  Data Docs: {verdict.docs}", highlight=False, soft_wrap=True)
     if not verdict.passed:
         console.print(
             "Gold is not built. Put silver right and run again, or let it pass: `grocery batch quality --accept`",
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -344,9 +347,10 @@ def show_gold(console: Console, result: GoldResult) -> None:
         f"gold: {word}; {result.models} models, {result.tests} tests passed, {len(result.warnings)} warnings, "
         f"{len(result.failures)} failed, {result.seconds:.0f} s",
         highlight=False,
+        soft_wrap=True,
     )
     for one in (*result.failures, *result.warnings):
         colour = "red" if one in result.failures else "yellow"
-        console.print(f"  [{colour}]{one.status}[/{colour}] {one.name}: {one.message}", highlight=False)
+        console.print(f"  [{colour}]{one.status}[/{colour}] {one.name}: {one.message}", highlight=False, soft_wrap=True)
     if result.failures:
         console.print(f"  dbt's log: {result.log}", highlight=False, soft_wrap=True)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from batch_jobs import bronze, gold, quality, silver
+from batch_jobs.broker import Broker
+from batch_jobs.gold import GoldResult
+from batch_jobs.quality import Checked, Finding, Verdict
+from batch_jobs.silver import Curated
+from grocery.cli import app
+from grocery.commands import batch
+from grocery.settings import settings
+
+
+@pytest.fixture
+def grocery(tmp_path, monkeypatch):
+    """Runs `grocery …` on a lake of its own."""
+    monkeypatch.setenv("GROCERY_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("GROCERY_KAFKA", "127.0.0.1:1")
+    settings.cache_clear()
+    yield lambda *words: CliRunner().invoke(app, list(words))
+    settings.cache_clear()
+
+
+def printed(show, *values) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    show(console, *values)
+    return console.file.getvalue()
+
+
+def test_a_contract_that_is_not_there_is_named_with_those_that_are(grocery):
+    result = grocery("batch", "silver", "-c", "reading")
+    assert result.exit_code == 1
+    assert "reading: no such contract; there are alert, assets" in result.output
+
+
+def test_a_lake_that_cannot_be_written_ends_with_one_line(grocery, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GROCERY_LAKE", str(tmp_path / "file" / "lake"))
+    settings.cache_clear()
+    result = grocery("batch", "run")
+    assert result.exit_code == 1
+    assert "cannot be written (Not a directory)" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_the_dispositions_are_shown_with_sums_and_the_reasons_under_them():
+    rows = [
+        Curated("lane-status", rows=10, inserted=10),
+        Curated("stores"),
+        Curated("sensor-readings", 8, 4, 1, 3, {"json:": 2, "type:/value": 1}),
+    ]
+    text = printed(batch.show_curated, rows, 2.0)
+    assert [cell.strip() for cell in text.split("│ all")[1].split("│")[1:5]] == ["18", "14", "1", "3"]
+    assert "quarantine sensor-readings: json: (2), type:/value (1)" in text
+    assert "stores" not in text
+
+
+def test_nothing_new_is_said():
+    assert "nothing new in bronze" in printed(batch.show_curated, [Curated("stores")], 1.0)
+    assert "nothing new in silver" in printed(batch.show_verdict, Verdict(), 1.0)
+
+
+@pytest.mark.parametrize(("severity", "exit_code"), [("critical", 1), ("warning", 0)])
+def test_a_critical_finding_stops_gold_and_a_warning_does_not(grocery, monkeypatch, severity, exit_code):
+    built = []
+    finding = Finding("stores", "name: always there", severity, 2, "")
+    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr("batch_jobs.broker.survey", lambda *_: Broker("127.0.0.1:1", "c", {}, {}, {}))
+    monkeypatch.setattr(bronze, "bronze", lambda *_: [])
+    monkeypatch.setattr(silver, "silver", lambda *_: [])
+    verdict = Verdict([Checked("stores", 5, 20, [finding])], docs=Path("docs/index.html"))
+    monkeypatch.setattr(quality, "quality", lambda *_, **__: verdict)
+    monkeypatch.setattr(gold, "build", lambda *_: built.append(1) or GoldResult(models=3))
+    result = grocery("batch", "run")
+    assert result.exit_code == exit_code, result.output
+    assert bool(built) == (exit_code == 0)
+    assert "stores: name: always there (2 rows)" in result.output
+    assert ("grocery batch quality --accept" in result.output) == (exit_code == 1)
+
+
+def test_a_failed_dbt_test_fails_the_command(grocery, monkeypatch):
+    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr(quality, "open_failures", lambda *_: [])
+    failed = GoldResult(failures=[gold.Failure("unique_fct_alert", "fail", "3 rows")])
+    monkeypatch.setattr(gold, "build", lambda *_: failed)
+    result = grocery("batch", "gold")
+    assert result.exit_code == 1
+    assert "unique_fct_alert: 3 rows" in result.output
+
+
+def test_gold_is_refused_while_the_gate_has_open_findings(grocery, monkeypatch):
+    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr(quality, "open_failures", lambda *_: ["stores: name: always there"])
+    monkeypatch.setattr(gold, "build", lambda *_: pytest.fail("built"))
+    result = grocery("batch", "gold")
+    assert result.exit_code == 1
+    assert "stores: name: always there" in result.output
