@@ -4,8 +4,9 @@ A contract is the one place where a column is written down. Validator, Flink DDL
 expectation suite, dbt sources and the data dictionary are all derived from a `Contract`.
 
 The part of draft-07 that contracts may use is small on purpose, so that every derivation covers all of it:
-type, const, enum, pattern, format, minimum, maximum, exclusiveMinimum, maxLength, minItems, properties, required,
-additionalProperties (false, or a type: a map), items, allOf of if/then and of anyOf-required.
+type, const, enum, pattern (its `$` the end of the text), format (with a pattern beside it), minimum, maximum,
+exclusiveMinimum, minLength (1: not empty), maxLength, minItems, properties, required, dependencies on fields,
+additionalProperties (false, or texts: a map), items, allOf of if/then and of anyOf-required. A test holds them to it.
 """
 
 from __future__ import annotations
