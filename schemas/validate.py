@@ -70,6 +70,8 @@ def _one_a_value(found: list[Reason]) -> list[Reason]:
         leading = first.get(reason.path)
         if leading == "type" and reason.code != "type" or leading == "pattern" and reason.code == "format":
             continue
+        if reason.code == "unit":  # the metric's own unit, told last, says more than the list of all units
+            kept = [other for other in kept if (other.code, other.path) != ("unit", reason.path)]
         if reason not in kept:
             kept.append(reason)
     return kept

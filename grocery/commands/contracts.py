@@ -91,8 +91,8 @@ def check(
 ) -> None:
     """Hold a file's events against their contract. Exit code 1 when one breaks it.
 
-    Only the contract is checked, on the events as they came. Whether stores and devices are known, and what becomes of
-    a device that reports in another unit, the gate decides: grocery ingest file.
+    Arrivals are judged as the gate passes them on: numbers of persons replaced, values in their metric's own unit.
+    Whether stores and devices are known, and clocks right, only the gate itself can say: grocery ingest file.
     """
     given = _contract(name) if name else None
     checked, broken, codes = 0, 0, Counter[str]()
@@ -244,14 +244,41 @@ def _validator(name: str, version: int) -> Callable[[dict[str, Any]], list[Reaso
 
 
 def _breaches(text: bytes, item: Contract, *, before_gate: bool = False) -> Found:
-    """before_gate: it may still hold a plain number that the gate replaces by a pseudonym."""
+    """before_gate: the event is as a device or till sent it, so what the gate makes of it is judged."""
     event = _object(text)
     if isinstance(event, str):
         return [("json", event)]
     if before_gate:
-        for field in item.fields:
-            event.pop(field.schema.get("x-pseudonym-of"), None)
+        event = _as_gate_does(event, item)
     return [(reason.code, reason.message) for reason in _validator(item.name, item.version)(event)]
+
+
+def _as_gate_does(event: dict[str, Any], item: Contract) -> dict[str, Any]:
+    """Without the plain numbers that a pseudonym replaces, and with the value in its metric's own unit."""
+    from ingestion.units import UnitDoesNotFit, converter
+
+    event = {name: value for name, value in event.items() if name not in _plain_names(item.name)}
+    unit, value, wanted = event.get("unit"), event.get("value"), _units().get(str(event.get("metric")))
+    if item.name == "sensor-readings" and isinstance(unit, str) and isinstance(value, int | float) and wanted:
+        try:
+            convert = converter(unit, wanted)
+        except UnitDoesNotFit:
+            return event
+        if convert is not None:
+            event |= {"value": convert(value), "unit": wanted, "reported_value": value, "reported_unit": unit}
+    return event
+
+
+@cache
+def _plain_names(name: str) -> frozenset[str]:
+    return frozenset(field.schema.get("x-pseudonym-of", "") for field in contract(name).fields)
+
+
+@cache
+def _units() -> dict[str, str]:
+    from ingestion.units import metric_units
+
+    return metric_units(contract("sensor-readings"))
 
 
 def _object(text: bytes) -> dict[str, Any] | str:

@@ -78,6 +78,14 @@ def test_an_arrival_may_hold_the_number_that_the_gate_replaces_by_a_pseudonym(tm
     assert run("check", tmp_path / "sale.json", "-c", "pos-transactions").exit_code == 1
 
 
+def test_an_arrival_may_be_in_a_unit_that_the_gate_converts(tmp_path):
+    reading = example("sensor-readings", "pass-freezer")
+    warm, hot = reading | {"unit": "[degF]", "value": 72.5}, reading | {"unit": "[degF]", "value": 400}
+    result = run("check", arrivals(tmp_path / "a.ndjson", ("sensor-readings", warm), ("sensor-readings", hot)))
+    assert "maximum: value is 204.4" in result.output
+    assert "2 events checked, 1 break their contract (maximum 1)" in result.output
+
+
 def test_check_counts_on_after_twenty_broken_events(tmp_path):
     (tmp_path / "x.ndjson").write_text("{}\n" * 25)
     result = run("check", tmp_path / "x.ndjson", "-c", "lane-status")
