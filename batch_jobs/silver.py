@@ -159,9 +159,9 @@ def conform(received: DataFrame, item: Contract) -> DataFrame:
 
 
 def comes_through_gate(item: Contract) -> bool:
-    """Alerts, reference and dead letters do not: they are stamped by whoever wrote them, so the time at which they
-    arrived says nothing of a replayed day, and a price may be known before it holds."""
-    return item.kind == "event" and not item.topic.endswith("*")
+    """Alerts, derived metrics, reference and dead letters do not: they are stamped by whoever wrote them, so the time
+    at which they arrived says nothing of a replayed day, and a price may be known before it holds."""
+    return item.kind == "event"
 
 
 def split(rows: DataFrame) -> tuple[DataFrame, DataFrame]:

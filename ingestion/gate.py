@@ -69,10 +69,8 @@ class _Inbound:
 
 @cache
 def _inbound() -> dict[str, _Inbound]:
-    """The contracts that may come in from outside: neither alerts, nor reference, nor dead letters."""
-    return {
-        item.name: _Inbound(item) for item in all_contracts() if item.kind == "event" and not item.topic.endswith("*")
-    }
+    """The contracts that may come in from outside: nothing derived, no reference, no dead letters."""
+    return {item.name: _Inbound(item) for item in all_contracts() if item.kind == "event"}
 
 
 class Gate:

@@ -78,7 +78,7 @@ def ensure_topics(bootstrap: str, partitions: int = 4, timeout_s: float = 60) ->
 
     wanted = {
         name: {
-            "num_partitions": partitions if item.kind == "event" else 1,
+            "num_partitions": partitions if item.kind in ("event", "derived") else 1,
             "replication_factor": -1,
             "configs": topic_settings(item),
         }

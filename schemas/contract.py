@@ -79,7 +79,8 @@ class Contract:
 
     @property
     def kind(self) -> str:
-        """`event`, `reference` (compacted, SCD type 2) or `dead-letter`."""
+        """`event` (comes in through the gate), `derived` (made by the streaming jobs: alerts, derived metrics),
+        `reference` (compacted, SCD type 2) or `dead-letter`."""
         return self.schema["x-kind"]
 
     @property

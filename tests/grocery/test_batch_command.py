@@ -36,7 +36,7 @@ def printed(show, *values) -> str:
 def test_a_contract_that_is_not_there_is_named_with_those_that_are(grocery):
     result = grocery("batch", "silver", "-c", "reading")
     assert result.exit_code == 1
-    assert "reading: no such contract; there are alert, assets" in result.output
+    assert "reading: no such contract; there are alert, alert-commands, assets" in result.output
 
 
 def test_a_lake_that_cannot_be_written_ends_with_one_line(grocery, monkeypatch, tmp_path):

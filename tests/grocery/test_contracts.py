@@ -99,8 +99,8 @@ def test_check_counts_on_after_twenty_broken_events(tmp_path):
         (["check", contract("lane-status").folder / "pass-open.json"], "Name it, e.g. --contract sensor-readings"),
         (["check", "/nowhere.json", "-c", "stores"], "/nowhere.json: cannot be read: No such file"),
         (["check", "/tmp", "-c", "stores"], "/tmp: cannot be read: Is a directory"),
-        (["check", __file__, "-c", "store"], "store: no such contract; there are alert, assets"),
-        (["show", "sensor"], "sensor: no such contract; there are alert, assets"),
+        (["check", __file__, "-c", "store"], "store: no such contract; there are alert, alert-commands, assets"),
+        (["show", "sensor"], "sensor: no such contract; there are alert, alert-commands, assets"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_the_next_step(arguments, said):

@@ -8,6 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from grocery.commands.contracts import derived
+from ingestion.topics import ALERT_TOPICS
 from schemas import UnknownContract, all_contracts, contract
 from schemas.dbt_sources import sources
 from schemas.dictionary import dictionary
@@ -121,6 +122,51 @@ def test_sources_have_every_table_with_its_columns_and_what_must_be_there():
     assert columns["value"]["description"] == "The measured value, in `unit`."
 
 
+def test_a_tick_copies_stores_assets_and_commands_in_the_shape_of_their_own_contracts():
+    tick = contract("sensor-readings").schema["properties"]
+    commands = contract("alert-commands").schema
+    for shape, origin in (
+        (tick["store"], contract("stores")),
+        (tick["assets"]["items"], contract("assets")),
+        (tick["commands"]["items"], contract("alert-commands")),
+    ):
+        theirs = origin.schema["properties"]
+        assert shape["properties"] == {name: theirs[name] for name in shape["properties"]}, origin.name
+    relayed = tick["commands"]["items"]
+    assert relayed["properties"].keys() == commands["properties"].keys()
+    assert [relayed[word] for word in RULES] == [commands[word] for word in RULES]
+
+
+def test_lists_that_several_contracts_share_are_the_same_in_all():
+    def values(name, field):
+        return contract(name).schema["properties"][field]["enum"]
+
+    classes, readings = values("assets", "asset_class"), contract("sensor-readings").schema["properties"]
+    device = contract("assets").schema["properties"]["devices"]["items"]["properties"]
+    expected = readings["roster"]["items"]["properties"]
+    assert values("sensor-readings", "asset_class") == expected["asset_class"]["enum"] == classes
+    assert values("alert-commands", "asset_class") == values("derived-metrics", "asset_class") == [*classes, "store"]
+    assert values("sensor-readings", "metric") == expected["metric"]["enum"] == device["metric"]["enum"]
+    assert values("derived-metrics", "zone_kind") == values("cv-detections", "zone_kind")
+    assert not set(values("derived-metrics", "metric")) & set(values("sensor-readings", "metric"))
+    assert tuple(values("alert-commands", "topic")) == ALERT_TOPICS
+
+
+@pytest.mark.parametrize("name", ["sensor-readings", "derived-metrics"])
+def test_every_metric_has_a_unit_and_limits(name):
+    item = contract(name)
+    bound = {
+        part["if"]["properties"]["metric"]["const"]: part["then"]["properties"]
+        for part in item.schema["allOf"]
+        if "metric" in part["if"]["properties"]
+    }
+    assert list(bound) == item.schema["properties"]["metric"]["enum"]
+    for limits in bound.values():
+        assert limits["unit"]["const"] in item.schema["properties"]["unit"]["enum"]
+        assert limits["value"].keys() == {"minimum", "maximum"}
+
+
+RULES = ("required", "additionalProperties", "allOf", "dependencies")
 KEYWORDS = {
     "any": {"type", "description", "x-pii", "x-unit"},
     "string": {"const", "enum", "pattern", "format", "maxLength", "minLength", "x-pseudonym-of", "x-encrypted"},
