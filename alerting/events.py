@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,8 +21,73 @@ class Expected(msgspec.Struct):
     interval_s: int
 
 
+class AssetInfo(msgspec.Struct, frozen=True):
+    """An active asset of the store. parent_id: what it depends on, e.g. a freezer on its rack."""
+
+    asset_id: str
+    asset_class: str
+    name: str = ""
+    area: str = ""
+    parent_id: str = ""
+    gtin: str = ""
+
+
+class OpenSpan(msgspec.Struct, frozen=True):
+    """Weekly hours, local time HH:MM; closes may be 24:00."""
+
+    day: str
+    opens: str
+    closes: str
+
+
+class Holiday(msgspec.Struct, frozen=True):
+    """An exception to the weekly hours on one local date."""
+
+    date: str
+    closed: bool
+    opens: str = ""
+    closes: str = ""
+
+
+class StoreInfo(msgspec.Struct, frozen=True):
+    """What the engine must know of the store itself."""
+
+    time_zone: str = "UTC"
+    locale: str = "en-US"
+    display_unit: str = "Cel"
+    name: str = ""
+    opening_hours: tuple[OpenSpan, ...] = ()
+    holidays: tuple[Holiday, ...] = ()
+
+
+class Command(msgspec.Struct):
+    """What a person wants of the alerts, as the contract `alert-commands` has it. Instants are RFC 3339."""
+
+    event_id: str
+    store_id: str
+    command: str
+    topic: str
+    actor: str = ""
+    comment: str = ""
+    alert_id: str = ""
+    until: str = ""
+    rule: str = ""
+    asset_id: str = ""
+    asset_class: str = ""
+    area: str = ""
+    device_id: str = ""
+    from_: str = msgspec.field(name="from", default="")
+    rrule: str = ""
+    lasts_s: int = 0
+    cancels: str = ""
+    resolution: dict[str, Any] | None = None
+
+
 class Event(msgspec.Struct):
-    """The fields of a sensor-readings event that decide something; others are skipped unread."""
+    """The fields of a sensor-readings event, or of a derived reading, that decide something; others are skipped unread.
+
+    roster, store, assets: in a tick, what the store consists of from now on. commands: in a tick, in their order.
+    """
 
     event_id: str
     event_time: str
@@ -33,7 +98,11 @@ class Event(msgspec.Struct):
     asset_class: str = ""
     metric: str = ""
     value: float | None = None
+    zone_kind: str = ""
     roster: list[Expected] | None = None
+    store: StoreInfo | None = None
+    assets: list[AssetInfo] | None = None
+    commands: list[Command] | None = None
 
 
 class Logged(NamedTuple):

@@ -1,49 +1,63 @@
-"""The rule language: what a rule file may say, and what contradicts itself.
+"""Rule files: from text to a checked set of rules.
 
-The words are Prometheus' (`alert`, `for`, `keep_firing_for`, `labels`, `annotations`) and those that fridges need. A
-file becomes a `RuleSet`; every problem in it is told with file, line, value and what to do, all at once.
+A file becomes a `RuleSet`; every problem in it is told with file, line, value and what to do, all at once. The words
+are in alerting/language.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import string
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 from pydantic import ValidationError as PydanticError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from schemas.contract import contract
+from alerting.language import (
+    COMMAND_RULE,
+    KINDS,
+    RANK,
+    STATE_METRICS,
+    Escalation,
+    Mask,
+    Rule,
+    RuleFile,
+    asset_classes,
+    digest,
+    field_of,
+    metric_units,
+    metrics,
+    span,
+)
 
-RANK = {"info": 0, "warning": 1, "critical": 2}
-STATE_METRICS = ("defrost", "door_open", "compressor")
-"""Metrics that are 1 (on, open) or 0, so that a mask can follow them."""
 PLACEHOLDERS = (
     "store",
+    "store_name",
     "asset",
+    "asset_name",
     "asset_class",
+    "area",
     "device",
     "metric",
     "value",
+    "worst",
     "limit",
     "unit",
     "duration",
     "severity",
     "rule",
+    "members",
 )
-"""What an annotation may name in braces."""
+"""What an annotation may name in braces. value, worst and limit are in the store's display unit, with `unit`."""
 OWN_LABELS = ("alertname", "severity", "store_id", "asset_id", "asset_class", "device_id", "metric")
 """Labels the engine sets."""
-_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
-_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+COLD_CHAIN = ("freezer", "cooler", "rack")
+"""Goods are in there whether the store is open or not."""
+_LIMITS = {"raise_above": ("above", "clear_below"), "raise_below": ("below", "clear_above"), "rate": ("", "")}
 
 Path = tuple[str | int, ...]
 
@@ -54,130 +68,6 @@ class RuleError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def to_duration(text: Any) -> int:
-    """Milliseconds of `90s`, `30m`, `1h30m`. Raises ValueError."""
-    found = _DURATION.findall(text) if isinstance(text, str) else []
-    if not found or "".join(n + u for n, u in found) != text:
-        raise ValueError("a duration is written like 90s, 30m, 4h or 1h30m")
-    return sum(int(number) * _MS[unit] for number, unit in found)
-
-
-def _several(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _absence(value: Any) -> Any:
-    return {"reports": 0, "at_least": value} if isinstance(value, str) else value
-
-
-Duration = Annotated[int, BeforeValidator(to_duration)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
-Number = Annotated[StrictInt | StrictFloat, AfterValidator(float)]
-Severity = Literal["info", "warning", "critical"]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Selector(_Strict):
-    """Which devices a rule judges: each word given must fit; a word may be a list. At least one is needed."""
-
-    store: Names = ()
-    asset: Names = ()
-    asset_class: Names = ()
-    metric: Names
-
-    def fits(self, store: str, asset: str, asset_class: str, metric: str) -> bool:
-        return (
-            metric in self.metric
-            and (not self.asset_class or asset_class in self.asset_class)
-            and (not self.store or store in self.store)
-            and (not self.asset or asset in self.asset)
-        )
-
-
-class Escalation(_Strict):
-    """The same, worse: past another limit (default: the rule's own) for so long. Breaks through masks."""
-
-    severity: Severity
-    above: Number | None = None
-    below: Number | None = None
-    for_ms: Duration = Field(0, alias="for")
-
-
-class Mask(_Strict):
-    """Suppresses warnings while a state of the same asset is 1, and for a time after.
-
-    longest: a state that lasts longer is itself a fault and masks nothing any more.
-    """
-
-    state: str = Field(alias="while")
-    longest_ms: Duration = Field(alias="longest")
-    after_ms: Duration = Field(0, alias="and_after")
-
-
-class Absence(_Strict):
-    """Silence in arrival time: so many missed reports of the device's interval, and not before `at_least`."""
-
-    reports: int = Field(0, ge=0, le=1000)
-    at_least_ms: Duration = Field(0, alias="at_least")
-
-    def after_ms(self, interval_s: int) -> int:
-        """How long after the last report silence is told. A report is missed half an interval after it was due."""
-        missed = (2 * self.reports + 1) * interval_s * 500 if self.reports else 0
-        return max(self.at_least_ms, missed)
-
-
-class Rule(_Strict):
-    """One rule as written. Limits are in the contract's unit of the metric, durations in milliseconds."""
-
-    alert: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
-    select: Selector
-    raise_above: Number | None = None
-    raise_below: Number | None = None
-    for_ms: Duration = Field(0, alias="for")
-    clear_below: Number | None = None
-    clear_above: Number | None = None
-    keep_ms: Duration = Field(0, alias="keep_firing_for")
-    severity: Severity = "warning"
-    escalate: tuple[Escalation, ...] = ()
-    absent_for: Annotated[Absence | None, BeforeValidator(_absence)] = None
-    mask: tuple[Mask, ...] = ()
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-
-    @property
-    def version(self) -> str:
-        """Hash of the rule as it stands."""
-        return _hash(self.model_dump(mode="json", by_alias=True, exclude_defaults=True))
-
-    @property
-    def above(self) -> bool:
-        return self.raise_above is not None
-
-    @property
-    def limit(self) -> float | None:
-        """raise_above or raise_below; None for a rule about silence."""
-        return self.raise_above if self.above else self.raise_below
-
-    @property
-    def clear(self) -> float | None:
-        """Back when past this; the limit itself where the rule names none."""
-        given = self.clear_below if self.above else self.clear_above
-        return self.limit if given is None else given
-
-    @property
-    def unit(self) -> str:
-        return metric_units()[self.select.metric[0]]
-
-
-class _File(_Strict):
-    version: Literal[1]
-    topic: str = Field(pattern=r"^alerts\.[a-z-]+$")
-    rules: tuple[Rule, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +81,7 @@ class RuleSet:
     @property
     def version(self) -> str:
         """Changes whenever a rule does."""
-        return _hash([[rule.alert, rule.version] for rule in self.rules])
+        return digest([[rule.alert, rule.version] for rule in self.rules])
 
 
 def parse_rules(text: str, source: str) -> RuleSet:
@@ -206,7 +96,7 @@ def parse_rules(text: str, source: str) -> RuleSet:
     if not isinstance(doc, dict):
         raise RuleError([f"{source}:1: a rule file has version, topic and rules; see chain/rules/cold_chain.yaml"])
     try:
-        file = _File.model_validate(doc)
+        file = RuleFile.model_validate(doc)
     except PydanticError as error:
         found = [_shape_problem(doc, source, item) for item in error.errors()]
         raise RuleError([text for _, text in sorted(set(found))]) from None
@@ -216,128 +106,253 @@ def parse_rules(text: str, source: str) -> RuleSet:
     return RuleSet(file.topic, file.rules, source)
 
 
-@cache
-def metric_units() -> dict[str, str]:
-    """UCUM code of each metric's unit, from the contract of readings."""
-    return {metric: then["unit"]["const"] for metric, then in _metrics().items()}
-
-
-@cache
-def _metrics() -> dict[str, dict[str, Any]]:
-    """What the contract says about each metric's unit and value."""
-    found = {}
-    for branch in contract("sensor-readings").schema["allOf"]:
-        metric = branch["if"]["properties"].get("metric")
-        if metric:
-            found[metric["const"]] = branch["then"]["properties"]
-    return found
-
-
-def _contradictions(file: _File) -> Iterator[tuple[Path, str]]:
+def _contradictions(file: RuleFile) -> Iterator[tuple[Path, str]]:
     """(place in the file, message) for what is well formed and cannot be meant."""
     names = Counter(rule.alert for rule in file.rules)
     for number, rule in enumerate(file.rules):
         here: Path = ("rules", number)
         if names[rule.alert] > 1:
             yield (*here, "alert"), f"alert ({rule.alert}) is the name of {names[rule.alert]} rules; give each its own"
+        if rule.alert == COMMAND_RULE.replace("-", "_"):
+            yield (*here, "alert"), f"alert ({rule.alert}) names the answers to commands; take another name"
         yield from _selector_problems(rule, here)
         yield from _kind_problems(rule, here)
+        yield from _override_problems(rule, here)
         yield from _text_problems(rule, here)
+    yield from _dependency_problems(file)
 
 
 def _selector_problems(rule: Rule, here: Path) -> Iterator[tuple[Path, str]]:
-    fields = contract("sensor-readings").schema["properties"]
-    for word in ("asset_class", "metric"):
-        for name in getattr(rule.select, word):
-            if name not in fields[word]["enum"]:
-                known = ", ".join(fields[word]["enum"])
-                yield (*here, "select", word), f"{word} ({name}) is none of the contract's: {known}"
+    known = {"asset_class": asset_classes(), "metric": tuple(metrics())}
+    places = [((*here, "select"), rule.select)]
+    places += [((*here, "overrides", n, "where"), override.where) for n, override in enumerate(rule.overrides)]
+    for where, place in places:
+        for word, names in known.items():
+            for name in getattr(place, word, ()):
+                if name not in names:
+                    yield (*where, word), f"{word} ({name}) is none of the contracts': {', '.join(names)}"
     if not rule.select.metric:
         yield (*here, "select", "metric"), "metric is empty; name at least one"
     units = {metric_units().get(metric) for metric in rule.select.metric}
-    if rule.absent_for is None and len(units) > 1:
+    if rule.limit is not None and len(units) > 1:
         listed = ", ".join(rule.select.metric)
         yield (*here, "select", "metric"), f"metric ({listed}) mixes units; a limit fits one, write a rule for each"
 
 
 def _kind_problems(rule: Rule, here: Path) -> Iterator[tuple[Path, str]]:
-    kinds = [kind for kind in ("raise_above", "raise_below", "absent_for") if getattr(rule, kind) is not None]
+    kinds = [kind for kind in KINDS if getattr(rule, field_of(kind)) is not None]
     if len(kinds) != 1:
         told = " and ".join(kinds) if kinds else "none of them"
         yield (
             (*here, kinds[1] if kinds else "alert"),
-            f"{rule.alert} has {told}; a rule has exactly one of raise_above, raise_below, absent_for",
+            f"{rule.alert} has {told}; a rule has exactly one of {', '.join(KINDS)}",
         )
         return
-    if rule.absent_for is not None:
-        yield from _absence_problems(rule, here)
+    kind = kinds[0]
+    for word, given in _words_that_do_not_go(rule, kind):
+        if given:
+            yield (*here, word), f"{word} does not go with {kind}; take it out"
+    for number, mask in enumerate(rule.mask):
+        yield from _mask_problems(rule, mask, (*here, "mask", number))
+    if kind == "absent_for":
+        if not rule.absent_for.reports and not rule.absent_for.at_least_ms:
+            yield (*here, "absent_for"), "absent_for is zero; give reports, at_least, or both"
+        if rule.absent_for.group and rule.absent_for.reports:
+            yield (
+                (*here, "absent_for"),
+                "reports are counted for a device, and a group has several; give at_least alone",
+            )
         return
-    kind, clear, wrong = (
-        ("raise_above", "clear_below", "clear_above") if rule.above else ("raise_below", "clear_above", "clear_below")
-    )
+    if kind in ("stuck_for", "bad_for"):
+        if not getattr(rule, field_of(kind)):
+            yield (*here, kind), f"{kind} (0s) is no time; give one, e.g. 2h"
+        return
+    if kind == "rate":
+        yield from _rate_problems(rule, here)
+    else:
+        yield from _limit_problems(rule, here, kind)
+    for number, level in enumerate(rule.escalate):
+        yield from _escalation_problems(rule, kind, level, (*here, "escalate", number))
+
+
+def _words_that_do_not_go(rule: Rule, kind: str) -> Iterator[tuple[str, Any]]:
+    """Words that mean nothing with this kind of rule, and what is given for them."""
+    limits = kind in ("raise_above", "raise_below")
+    if not limits:
+        yield "for", rule.for_ms
+        yield "clear_below", rule.clear_below is not None
+        yield "clear_above", rule.clear_above is not None
+        yield "cumulative", rule.cumulative
+    if not limits and kind != "rate":
+        yield "keep_firing_for", rule.keep_ms
+        yield "escalate", rule.escalate
+    if rule.cumulative is not None:
+        yield "for", rule.for_ms
+        yield "clear_below", rule.clear_below is not None
+        yield "clear_above", rule.clear_above is not None
+
+
+def _limit_problems(rule: Rule, here: Path, kind: str) -> Iterator[tuple[Path, str]]:
+    word, clear = _LIMITS[kind]
+    wrong = "clear_above" if clear == "clear_below" else "clear_below"
     if getattr(rule, wrong) is not None:
         yield (*here, wrong), f"{wrong} ({_num(getattr(rule, wrong))}) does not go with {kind}; use {clear}"
     given = getattr(rule, clear)
     if given is not None and (given >= rule.limit if rule.above else given <= rule.limit):
         side = "under" if rule.above else "over"
         yield (*here, clear), f"{clear} ({_num(given)}) must be {side} {kind} ({_num(rule.limit)})"
-    for word in (kind, clear):
-        yield from _range_problems(rule, (*here, word), word, getattr(rule, word))
-    for number, level in enumerate(rule.escalate):
-        yield from _escalation_problems(rule, level, (*here, "escalate", number))
-    for number, mask in enumerate(rule.mask):
-        where = (*here, "mask", number)
+    for name in (kind, clear):
+        yield from _range_problems(rule, (*here, name), name, getattr(rule, name))
+    total = rule.cumulative
+    if total is not None:
+        where = (*here, "cumulative")
+        if not total.for_ms:
+            yield (*where, "for"), "for (0s) is no time to add up; give one, e.g. 4h"
+        if total.for_ms >= total.within_ms:
+            yield (*where, "for"), f"for ({span(total.for_ms)}) must be shorter than within ({span(total.within_ms)})"
+
+
+def _rate_problems(rule: Rule, here: Path) -> Iterator[tuple[Path, str]]:
+    rate, where = rule.rate, (*here, "rate")
+    given = [word for word in ("rise", "fall") if getattr(rate, word) is not None]
+    if len(given) != 1:
+        yield where, f"rate has {' and '.join(given) or 'neither rise nor fall'}; give one of rise and fall"
+        return
+    if rule.limit <= 0:
+        yield (*where, given[0]), f"{given[0]} ({_num(rule.limit)}) must be over 0; it is a difference"
+    if not rate.within_ms:
+        yield (*where, "within"), "within (0s) is no time; give one, e.g. 10m"
+
+
+def _mask_problems(rule: Rule, mask: Mask, where: Path) -> Iterator[tuple[Path, str]]:
+    given = [word for word, value in (("while", mask.state), ("hours", mask.hours), ("at", mask.at)) if value]
+    if len(given) != 1:
+        yield where, f"a mask has {' and '.join(given) or 'none of them'}; give exactly one of while, hours, at"
+        return
+    if rule.severity == "critical":
+        yield where, f"{rule.alert} is critical, and a mask suppresses warnings only; take the mask out"
+    if mask.state is not None:
         if mask.state not in STATE_METRICS:
             yield (*where, "while"), f"while ({mask.state}) is no state; use one of {', '.join(STATE_METRICS)}"
-        if rule.severity == "critical":
-            yield where, f"{rule.alert} is critical, and a mask suppresses warnings only; take the mask out"
+        if mask.longest_ms is None:
+            yield (*where, "while"), f"while ({mask.state}) needs longest: a state that lasts longer masks no more"
+    elif mask.longest_ms is not None:
+        yield (*where, "longest"), f"longest goes with while, not with {given[0]}; take it out"
+    if mask.hours is not None:
+        cold = [name for name in rule.select.asset_class if name in COLD_CHAIN]
+        if cold or not rule.select.asset_class:
+            told = cold[0] if cold else "every asset class"
+            yield (
+                (*where, "hours"),
+                f"hours ({mask.hours}) cannot mask a rule about {told}: goods are in there day and night; take it out"
+                + ("" if cold else ", or name the asset classes it is about"),
+            )
+    if mask.at is not None and not mask.lasts_ms:
+        yield (*where, "at"), f"at ({mask.at}) needs lasts: how long it masks, e.g. 45m"
+    if mask.at is None and (mask.lasts_ms is not None or mask.days):
+        yield (*where, "lasts" if mask.lasts_ms else "days"), f"lasts and days go with at, not with {given[0]}"
 
 
-def _escalation_problems(rule: Rule, level: Escalation, where: Path) -> Iterator[tuple[Path, str]]:
-    word, wrong = ("above", "below") if rule.above else ("below", "above")
-    kind = f"raise_{word}"
+def _escalation_problems(rule: Rule, kind: str, level: Escalation, where: Path) -> Iterator[tuple[Path, str]]:
     if RANK[level.severity] <= RANK[rule.severity]:
         yield (*where, "severity"), f"severity ({level.severity}) must be worse than the rule's ({rule.severity})"
-    if getattr(level, wrong) is not None:
-        yield (*where, wrong), f"{wrong} ({_num(getattr(level, wrong))}) does not go with {kind}; use {word}"
+    word = _LIMITS[kind][0] or ("rise" if rule.above else "fall")
+    for wrong in ("above", "below", "rise", "fall"):
+        if wrong != word and getattr(level, wrong) is not None:
+            yield (*where, wrong), f"{wrong} ({_num(getattr(level, wrong))}) does not go with {kind}; use {word}"
     limit = getattr(level, word)
+    more = rule.above or kind == "rate"
     if limit is not None:
-        if limit < rule.limit if rule.above else limit > rule.limit:
+        if limit < rule.limit if more else limit > rule.limit:
+            side = "under" if more else "over"
+            named = kind if kind != "rate" else f"rate {word}"
+            yield (*where, word), f"{word} ({_num(limit)}) must not be {side} {named} ({_num(rule.limit)})"
+        if kind != "rate":
+            yield from _range_problems(rule, (*where, word), word, limit)
+    if kind == "rate":
+        if level.for_ms:
+            yield (*where, "for"), "for does not go with rate; take it out"
+        if limit in (None, rule.limit):
+            yield where, f"escalate needs a {word} over the rule's ({_num(rule.limit)})"
+    elif rule.cumulative is not None and limit not in (None, rule.limit):
+        yield (*where, word), f"{word} does not go with cumulative: one limit is added up past; give a longer for"
+    elif limit in (None, rule.limit):
+        own = rule.for_ms if rule.cumulative is None else rule.cumulative.for_ms
+        if level.for_ms <= own:
+            yield (
+                (*where, "for") if level.for_ms else where,
+                f"escalate for ({span(level.for_ms)}) must be longer than the rule's for ({span(own)}) "
+                f"at the same limit; make it longer, or give {word}",
+            )
+    yield from _way_back_problems(rule, kind, level, limit, where)
+
+
+def _way_back_problems(
+    rule: Rule, kind: str, level: Escalation, limit: float | None, where: Path
+) -> Iterator[tuple[Path, str]]:
+    """A level's own clear_below or clear_above, with which it de-escalates."""
+    right = _LIMITS[kind][1]
+    for word in ("clear_below", "clear_above"):
+        given = getattr(level, word)
+        if given is None:
+            continue
+        if word != right or rule.cumulative is not None:
+            told = "cumulative" if rule.cumulative is not None else kind
+            yield (*where, word), f"{word} ({_num(given)}) does not go with {told}; take it out"
+            continue
+        bound = rule.limit if limit is None else limit
+        if given >= bound if rule.above else given <= bound:
             side = "under" if rule.above else "over"
-            yield (*where, word), f"{word} ({_num(limit)}) must not be {side} {kind} ({_num(rule.limit)})"
-        yield from _range_problems(rule, (*where, word), word, limit)
-    if limit in (None, rule.limit) and level.for_ms <= rule.for_ms:
-        yield (
-            (*where, "for") if level.for_ms else where,
-            f"escalate for ({span(level.for_ms)}) must be longer than the rule's for ({span(rule.for_ms)}) "
-            f"at the same limit; make it longer, or give {word}",
-        )
+            yield (*where, word), f"{word} ({_num(given)}) must be {side} the level's own limit ({_num(bound)})"
 
 
-def _absence_problems(rule: Rule, here: Path) -> Iterator[tuple[Path, str]]:
-    absence = rule.absent_for
-    assert absence is not None
-    if not absence.reports and not absence.at_least_ms:
-        yield (*here, "absent_for"), "absent_for is zero; give reports, at_least, or both"
-    for word, given in (
-        ("for", rule.for_ms),
-        ("clear_below", rule.clear_below),
-        ("clear_above", rule.clear_above),
-        ("keep_firing_for", rule.keep_ms),
-        ("escalate", rule.escalate),
-        ("mask", rule.mask),
-    ):
-        if given:
-            yield (*here, word), f"{word} does not go with absent_for; take it out"
+def _override_problems(rule: Rule, here: Path) -> Iterator[tuple[Path, str]]:
+    """The rule as it holds in each place must make sense as a whole."""
+    for number, override in enumerate(rule.overrides):
+        where = (*here, "overrides", number)
+        place = override.where
+        if not any((place.store, place.area, place.asset_class, place.asset, place.device)):
+            yield (*where, "where"), "where is empty and fits everything; change the rule itself instead"
+        if override.off:
+            continue
+        changed = [name for name in override.model_fields_set if name not in ("where", "off")]
+        if not changed:
+            yield where, "an override changes nothing; give a limit or a time, or off: true"
+        for _, message in _kind_problems(rule.with_override(override), where):
+            yield where, f"with this override: {message}"
+
+
+def _dependency_problems(file: RuleFile) -> Iterator[tuple[Path, str]]:
+    rules = {rule.alert: rule for rule in file.rules}
+    for number, rule in enumerate(file.rules):
+        for name in rule.depends_on:
+            where: Path = ("rules", number, "depends_on")
+            if name not in rules:
+                yield where, f"depends_on ({name}) is no rule of this file; there are {', '.join(rules)}"
+            elif name in _reaches(rules, name):
+                yield where, f"depends_on ({name}) goes in a circle; one of them must stand on its own"
+            elif name == rule.alert:
+                yield where, f"depends_on ({name}) is the rule itself; take it out"
+
+
+def _reaches(rules: dict[str, Rule], name: str) -> set[str]:
+    found: set[str] = set()
+    todo = list(rules[name].depends_on)
+    while todo:
+        one = todo.pop()
+        if one not in found and one in rules:
+            found.add(one)
+            todo += rules[one].depends_on
+    return found
 
 
 def _range_problems(rule: Rule, where: Path, word: str, limit: float | None) -> Iterator[tuple[Path, str]]:
     """A limit outside what the contract lets through can never decide anything: often the wrong unit."""
     for metric in rule.select.metric:
-        about = _metrics().get(metric)
+        about = metrics().get(metric)
         if limit is None or about is None:
             continue
-        low, high = about["value"]["minimum"], about["value"]["maximum"]
+        low, high = about["value"].get("minimum", float("-inf")), about["value"].get("maximum", float("inf"))
         if not low <= limit <= high:
             unit = about["unit"]["const"]
             yield where, f"{word} ({_num(limit)}) is outside what {metric} can be: {low} to {high} {unit}"
@@ -349,16 +364,26 @@ def _text_problems(rule: Rule, here: Path) -> Iterator[tuple[Path, str]]:
             yield (*here, "labels", name), f"label {name} is set by the engine; take another name"
         elif not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
             yield (*here, "labels", name), f"label {name} must be letters, digits and _ (Alertmanager takes no other)"
-    for name, text in rule.annotations.items():
-        try:
-            used = list(string.Formatter().parse(text))
-        except ValueError as error:
-            yield (*here, "annotations", name), f"annotation {name}: {error}; write {{{{ for a brace"
-            continue
-        for _, field, spec, conversion in used:
-            if field is not None and (field not in PLACEHOLDERS or spec or conversion):
-                known = ", ".join(PLACEHOLDERS)
-                yield (*here, "annotations", name), f"annotation {name} names {{{field}}}; there are: {known}"
+    for name, given in rule.annotations.items():
+        where = (*here, "annotations", name)
+        texts = {"": given} if isinstance(given, str) else given
+        if "" not in texts and "en" not in texts:
+            yield where, f"annotation {name} has no en; stores whose own language is missing get that"
+        for language, text in texts.items():
+            place = (*where, language) if language else where
+            if language and not re.fullmatch(r"[a-z]{2,3}", language):
+                yield place, f"annotation {name}: language ({language}) must be like en or de"
+            try:
+                used = list(string.Formatter().parse(text))
+            except ValueError as error:
+                yield place, f"annotation {name}: {error}; write {{{{ for a brace"
+                continue
+            for _, field, spec, conversion in used:
+                if field is not None and (field not in PLACEHOLDERS or spec or conversion):
+                    known = ", ".join(PLACEHOLDERS)
+                    yield place, f"annotation {name} names {{{field}}}; there are: {known}"
+    if rule.runbook and "runbook_url" in rule.annotations:
+        yield (*here, "annotations", "runbook_url"), "runbook_url is made from runbook; take one of them out"
 
 
 def _shape_problem(doc: Any, source: str, error: Any) -> tuple[int, str]:
@@ -398,20 +423,8 @@ def _line(doc: Any, where: Path) -> int:
     return line
 
 
-def _hash(doc: Any) -> str:
-    return hashlib.sha256(json.dumps(doc, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
-
-
 def _num(value: float | None) -> str:
     return f"{value:g}"
-
-
-def span(ms: int) -> str:
-    """A duration as one writes it."""
-    for unit in ("h", "m", "s"):
-        if ms and ms % _MS[unit] == 0:
-            return f"{ms // _MS[unit]}{unit}"
-    return f"{ms}ms" if ms else "0s"
 
 
 def _short(value: Any) -> str:

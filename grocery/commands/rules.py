@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from alerting.rules import Rule
+    from alerting.language import Rule
     from ingestion.reference import Reference
 
 app = typer.Typer(help="Alert rules: check.", no_args_is_help=True)
@@ -88,7 +88,7 @@ def _show(console: Console, file: str, rules: tuple[Rule, ...], reference: Refer
 
 def _words(rule: Rule) -> Iterator[str]:
     """The rule as sentences."""
-    from alerting.rules import span
+    from alerting.language import span
 
     if rule.absent_for is not None:
         silence = rule.absent_for

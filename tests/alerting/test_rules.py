@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alerting.rules import RuleError, metric_units, parse_rules, to_duration
+from alerting.language import metric_units, to_duration
+from alerting.rules import RuleError, parse_rules
 from tests.alerting.logs import RULES
 
 SOUND = """\
