@@ -329,10 +329,10 @@ def _dependency_problems(file: RuleFile) -> Iterator[tuple[Path, str]]:
             where: Path = ("rules", number, "depends_on")
             if name not in rules:
                 yield where, f"depends_on ({name}) is no rule of this file; there are {', '.join(rules)}"
-            elif name in _reaches(rules, name):
-                yield where, f"depends_on ({name}) goes in a circle; one of them must stand on its own"
             elif name == rule.alert:
                 yield where, f"depends_on ({name}) is the rule itself; take it out"
+            elif name in _reaches(rules, name):
+                yield where, f"depends_on ({name}) goes in a circle; one of them must stand on its own"
 
 
 def _reaches(rules: dict[str, Rule], name: str) -> set[str]:

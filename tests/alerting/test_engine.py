@@ -112,7 +112,7 @@ def test_labels_and_annotations_are_filled():
         "metric": "temperature",
     }
     assert raised["annotations"]["summary"] == (
-        "s001-freezer-01 in store-001 has been too warm for 30 min: -14.3 Cel, limit -15 Cel"
+        "s001-freezer-01 in store-001 has been too warm for 30 min: -14.3 °C, limit -15 °C"
     )
 
 

@@ -24,18 +24,32 @@ def test_state_is_json_and_says_its_version():
 
 
 def test_a_state_of_a_later_release_is_refused_with_the_next_step():
-    with pytest.raises(UnknownState, match="version 99 is newer than 1; run the release that wrote it"):
+    with pytest.raises(UnknownState, match="version 99 is newer than 2; run the release that wrote it"):
         loads('{"version":99}')
 
 
 def test_a_state_of_an_earlier_release_is_upgraded_step_by_step(monkeypatch):
     old = dumps(engine().start(STORE)).replace('"clock":0,', "")
-    monkeypatch.setattr(states, "VERSION", 3)
+    monkeypatch.setattr(states, "VERSION", 4)
     monkeypatch.setattr(
-        states, "UPGRADES", {1: lambda s: s | {"clock": 5, "version": 2}, 2: lambda s: s | {"due": 7, "version": 3}}
+        states, "UPGRADES", {2: lambda s: s | {"clock": 5, "version": 3}, 3: lambda s: s | {"due": 7, "version": 4}}
     )
     upgraded = loads(old)
-    assert (upgraded.clock, upgraded.due, upgraded.version) == (5, 7, 3)
+    assert (upgraded.clock, upgraded.due, upgraded.version) == (5, 7, 4)
+
+
+def test_an_alert_of_a_version_1_state_goes_on_under_its_id():
+    """As the first release wrote it: a freezer too warm, with an open alert, and a silent sensor."""
+    text = (
+        '{"store_id":"store-001","clock":60000,"due":0,"rules":"r","roster":true,"devices":{"f-t":["f","freezer",'
+        '"temperature",60,60000,"e2",[[0,-20.0,""],[60000,-14.0,"e2"]],null,null,{"freezer_too_warm":'
+        '[[[60000,-14.0,"e2"],null,null],[60000,-14.0,"e2"],["id",1,"warning",60000,-15.0,[60000,-14.0,"e2"],null,null]]}'
+        ',{"sensor_silent":["is",1,"warning",0,300.0,null,null,null]}]},"version":1}'
+    )
+    device = loads(text).devices["f-t"]
+    assert device.tracks["freezer_too_warm"].since[0] == (60000, -14.0, "e2")
+    assert (device.alerts["freezer_too_warm"].alert_id, device.alerts["freezer_too_warm"].sequence) == ("id", 1)
+    assert (device.alerts["sensor_silent"].alert_id, device.alerts["sensor_silent"].status) == ("is", "firing")
 
 
 def test_this_releases_state_format_is_unchanged():
@@ -43,7 +57,15 @@ def test_this_releases_state_format_is_unchanged():
     text = (
         '{"store_id":"store-001","clock":60000,"due":0,"rules":"r","roster":true,"devices":{"f-t":["f","freezer",'
         '"temperature",60,60000,"e2",[[0,-20.0,""],[60000,-14.0,"e2"]],null,null,{"freezer_too_warm":'
-        '[[[60000,-14.0,"e2"],null,null],[60000,-14.0,"e2"],null]},{"sensor_silent":["id",1,"warning",0,300.0,null,'
-        'null,null]}]},"version":1}'
+        '[[[60000,-14.0,"e2"],null],[60000,-14.0,"e2"],[null,55]]},{"sensor_silent":["id",1,"warning",0,300.0,null,'
+        'null,null,5,"firing",0,0,"",["a"],"warning"]},{"r":[[0,-20.0]]},{"c":[[0,60000]]},7,8,"b","queue"]},'
+        '"about":{"time_zone":"UTC","locale":"en-US","display_unit":"Cel","name":"","opening_hours":[{"day":"mon",'
+        '"opens":"06:00","closes":"24:00"}],"holidays":[{"date":"2026-12-25","closed":true,"opens":"","closes":""}]},'
+        '"assets":{"f":{"asset_id":"f","asset_class":"freezer","name":"F","area":"A","parent_id":"r","gtin":""}},'
+        '"groups":{},"silences":{"s":{"silence_id":"s","begins":1,"until":2,"maintenance":true,"rule":"","asset_id":"f",'
+        '"asset_class":"","area":"","device_id":"","rrule":"FREQ=DAILY","lasts_ms":60,"actor":"a","comment":"c",'
+        '"sequence":1,"began_at":1,"edge":2}},"ended":{"e":{"alert":["e",2,"critical",0,-15.0,null,null,null,0,"resolved"'
+        ',0,0,"",[],"critical"],"rule":"r","asset_id":"f","asset_class":"freezer","device_id":"d","metric":"temperature",'
+        '"ended_at":1,"forget_at":2,"asks":true,"closed":false}},"seen":["x"],"freed":3,"version":2}'
     )
     assert dumps(loads(text)) == text
