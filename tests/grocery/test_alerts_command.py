@@ -26,7 +26,7 @@ def test_a_line_says_when_what_how_bad_where_and_why():
     raised, resolved = (line(event).plain for event in told("freezer_door_left_open"))
     assert raised == (
         "2026-10-05 08:40:00Z raised    warning  store-001 s001-freezer-01 freezer_too_warm  "
-        "s001-freezer-01 in store-001 has been too warm for 30 min: -12.8 Cel, limit -15 Cel"
+        "s001-freezer-01 in store-001 has been too warm for 30 min: -12.8 °C, limit -15 °C"
     )
     assert resolved.endswith("s001-freezer-01-t is back")
 
