@@ -446,7 +446,7 @@ class Engine:
                 key = f"{rule.alert}|{place}"
                 if members and key not in state.groups:
                     heard = max(state.devices[device_id].heard for device_id in members)
-                    when = heard + rule.absent_for.at_least_ms
+                    when = heard + self._group_after_ms(state, rule, members)
                     yield _Due(self._unmasked(state, rule, "", when), _GROUP, (rule.alert, place))
         for silence in state.silences.values():
             yield _Due(silence.edge, _SILENCE, (silence.silence_id, ""))
@@ -465,12 +465,14 @@ class Engine:
             for rule in plan.absences:
                 if rule.alert in device.alerts:
                     continue
-                when = device.heard + rule.absent_for.after_ms(device.interval_s)
+                heard = device.heard
                 if rule.depends_on:
                     parent = self._parent(state, rule, device.asset_id)
                     if parent is not None and device.asset_id in parent.members:
                         continue
-                    when = max(when, min(state.freed, state.clock))
+                    # What it hung on is over: it gets its own time to be heard again.
+                    heard = max(heard, state.freed)
+                when = heard + rule.absent_for.after_ms(device.interval_s)
                 yield _Due(self._unmasked(state, rule, device.asset_id, when), _DEVICE, (device_id, rule.alert))
 
     def _fall_due(self, state: Store, due: _Due, told: list[dict[str, Any]]) -> None:
@@ -489,7 +491,7 @@ class Engine:
             # What breaches is the first report that was missed. It has no id; the one before it has.
             missed_at = device.heard + device.interval_s * 1000
             case = _Case(state, one, device, told)
-            breach = f"{one} after {device.heard_id or device.heard}"
+            breach = f"{one} after {device.heard_id} at {device.heard}"
             limit = rule.absent_for.after_ms(device.interval_s) / 1000
             self._open(case, rule, rule.severity, None, None, missed_at, limit, "absent_for", due.when, breach)
 
@@ -522,6 +524,11 @@ class Engine:
                     found.setdefault(self._place(state, rule, device), []).append(device_id)
         return found
 
+    @staticmethod
+    def _group_after_ms(state: Store, rule: Rule, members: list[str]) -> int:
+        """How long none of the group is heard before it is told: reports count by its most frequent device."""
+        return rule.absent_for.after_ms(min(state.devices[device_id].interval_s for device_id in members))
+
     def _place(self, state: Store, rule: Rule, device: Device) -> str:
         """What one alert of a group rule is about: the store, or an area of it."""
         if rule.absent_for.group == "store":
@@ -532,9 +539,9 @@ class Engine:
         members = self._members(state, rule)[place]
         last = max(members, key=lambda device_id: (state.devices[device_id].heard, device_id))
         heard = state.devices[last].heard
-        breach = f"{place} after {state.devices[last].heard_id or heard}"
+        breach = f"{place} after {state.devices[last].heard_id} at {heard}"
         alert = Open(alert_id(rule.alert, place, breach), 0, rule.severity, heard, 0.0, None, None)
-        alert.limit, alert.raised_at, alert.peak = rule.absent_for.at_least_ms / 1000, when, rule.severity
+        alert.limit, alert.raised_at, alert.peak = (when - heard) / 1000, when, rule.severity
         alert.members = sorted({state.devices[device_id].asset_id for device_id in members})
         key = f"{rule.alert}|{place}"
         state.groups[key] = alert
@@ -1004,6 +1011,10 @@ class Engine:
                     expected.asset_id, expected.asset_class, expected.metric, heard=state.clock
                 )
             device.interval_s = expected.interval_s
+        for key in sorted(state.groups):
+            name, _, place = key.partition("|")
+            if place not in self._members(state, self.by_name[name]):
+                self._end_group(state, key, told, state.clock, "no device of it is left")
         state.due = 0
         self._settle(state, told)
 

@@ -176,7 +176,7 @@ class Absence(_Strict):
     """Silence in arrival time: so many missed reports of the device's interval, and not before `at_least`."""
 
     reports: int = Field(0, ge=0, le=1000)
-    """Missed reports."""
+    """Missed reports (of a group: of its most frequent device)."""
     at_least_ms: Duration = Field(0, alias="at_least")
     """Shortest silence that is told."""
     group: Literal["store", "area"] | None = None
@@ -253,9 +253,9 @@ class Rule(_Strict):
     for_ms: Duration = Field(0, alias="for")
     """... for so long without a break, by the device's own clock."""
     clear_below: Number | None = None
-    """Back only when under this; default: the limit itself."""
+    """Back only when under this; default: at the limit or under."""
     clear_above: Number | None = None
-    """Back only when over this; default: the limit itself."""
+    """Back only when over this; default: at the limit or over."""
     keep_ms: Duration = Field(0, alias="keep_firing_for")
     """Back only after so long without a break."""
     cumulative: Cumulative | None = None
@@ -309,12 +309,6 @@ class Rule(_Strict):
         if self.rate is not None:
             return self.rate.rise if self.rate.rise is not None else self.rate.fall
         return self.raise_above if self.raise_above is not None else self.raise_below
-
-    @property
-    def clear(self) -> float | None:
-        """Back when past this; the limit itself where the rule names none."""
-        given = self.clear_below if self.clear_below is not None else self.clear_above
-        return self.limit if given is None else given
 
     @property
     def unit(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from math import inf, nextafter
 
 from alerting.language import RANK, Rule
 from alerting.state import Device, Open, Spot, Track
@@ -72,7 +73,10 @@ def judge_of(rule: Rule, version: str) -> Judge:
     if total is not None:
         return Judge(rule, version, "cumulative", sign, tuple(levels), rule.limit * sign, 0, total.within_ms)
     kind = "above" if above else "below"
-    return Judge(rule, version, kind, sign, tuple(levels), rule.clear * sign, rule.for_ms)
+    # Without a way back of its own, being at the limit is enough: a door is shut at 0.
+    own_way = rule.clear_below if above else rule.clear_above
+    clear = nextafter(rule.limit * sign, inf) if own_way is None else own_way * sign
+    return Judge(rule, version, kind, sign, tuple(levels), clear, rule.for_ms)
 
 
 # ---- past a limit without a break

@@ -157,11 +157,6 @@ def _kind_problems(rule: Rule, here: Path) -> Iterator[tuple[Path, str]]:
     if kind == "absent_for":
         if not rule.absent_for.reports and not rule.absent_for.at_least_ms:
             yield (*here, "absent_for"), "absent_for is zero; give reports, at_least, or both"
-        if rule.absent_for.group and rule.absent_for.reports:
-            yield (
-                (*here, "absent_for"),
-                "reports are counted for a device, and a group has several; give at_least alone",
-            )
         return
     if kind in ("stuck_for", "bad_for"):
         if not getattr(rule, field_of(kind)):

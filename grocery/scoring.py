@@ -11,6 +11,9 @@ from typing import Any
 
 from ingestion.arrival import to_ms
 
+EARLY_MS = 150_000
+"""An alert may begin so much before its fault: the last reading before it, and a clock that is behind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Raised:
@@ -73,7 +76,7 @@ def score(labels: Iterable[Any], alerts: list[Raised]) -> tuple[list[Verdict], l
     verdicts, explained = [], set()
     for label in labels:
         start, until = to_ms(label.start), to_ms(label.recovered_by)
-        mine = [a for a in alerts if a.asset_id in label.covers and start <= a.starts_ms <= until]
+        mine = [a for a in alerts if a.asset_id in label.covers and start - EARLY_MS <= a.starts_ms <= until]
         explained.update(a.alert_id for a in mine)
         caught: dict[str, Raised] = {}
         for alert in mine:

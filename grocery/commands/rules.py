@@ -90,22 +90,62 @@ def _words(rule: Rule) -> Iterator[str]:
     """The rule as sentences."""
     from alerting.language import span
 
+    unit, ours = rule.unit, rule.severity
     if rule.absent_for is not None:
         silence = rule.absent_for
         reports = f"after {silence.reports} missed reports" if silence.reports else ""
         least = f"not before {span(silence.at_least_ms)}" if silence.at_least_ms else ""
-        yield f"{rule.severity} when silent: {', '.join(filter(None, (reports, least)))}; back when heard"
-        return
-    word, back = ("above", "below") if rule.above else ("below", "above")
-    yield f"{rule.severity} {word} {rule.limit:g} {rule.unit} for {span(rule.for_ms)}"
+        whom = f"when nothing of the {silence.group} is heard" if silence.group else "when silent"
+        yield f"{ours} {whom}: {', '.join(filter(None, (reports, least)))}; back when heard"
+    elif rule.stuck_for_ms is not None:
+        yield f"{ours} when the value stays the same for {span(rule.stuck_for_ms)}; back when it changes"
+    elif rule.bad_for_ms is not None:
+        yield f"{ours} when nothing usable comes for {span(rule.bad_for_ms)}; back at the first usable value"
+    elif rule.rate is not None:
+        word = "rise" if rule.above else "fall"
+        yield f"{ours} at a {word} of {rule.limit:g} {unit} within {span(rule.rate.within_ms)}"
+        for level in rule.escalate:
+            yield f"{level.severity} at a {word} of {getattr(level, word) or 0:g} {unit}"
+        yield f"back when it is less for {span(rule.keep_ms)}"
+    else:
+        yield from _limit_words(rule)
+    for mask in rule.mask:
+        if mask.state is not None:
+            lasting = f"while {mask.state} lasts (at most {span(mask.longest_ms)}) and {span(mask.after_ms)} after it"
+        elif mask.hours is not None:
+            lasting = "while the store is closed"
+        else:
+            days = f" on {', '.join(mask.days)}" if mask.days else ""
+            lasting = f"from {mask.at} for {span((mask.lasts_ms or 0) + mask.after_ms)}{days}, local time"
+        yield f"no warning {lasting}"
+    if rule.depends_on:
+        yield f"a member of {', '.join(rule.depends_on)} while that is open"
+    for override in rule.overrides:
+        place = ", ".join(name for names in override.where.model_dump().values() for name in names)
+        yield f"otherwise in {place}" + (": off" if override.off else "")
+    if rule.closing is not None:
+        yield f"closing a {rule.closing.when} one asks for {', '.join(rule.closing.asks)}"
+
+
+def _limit_words(rule: Rule) -> Iterator[str]:
+    from alerting.language import span
+
+    word = "above" if rule.above else "below"
+    total = rule.cumulative
+    lasting = span(rule.for_ms) if total is None else f"{span(total.for_ms)} in all within {span(total.within_ms)}"
+    yield f"{rule.severity} {word} {rule.limit:g} {rule.unit} for {lasting}"
     for level in rule.escalate:
         limit = level.above if rule.above else level.below
         limit = rule.limit if limit is None else limit
-        yield f"{level.severity} {word} {limit:g} {rule.unit} for {span(level.for_ms)}"
-    for mask in rule.mask:
-        lasting = f"while {mask.state} lasts (at most {span(mask.longest_ms)}) and {span(mask.after_ms)} after it"
-        yield f"no warning {lasting}"
-    yield f"back {back} {rule.clear:g} {rule.unit}" + (f" for {span(rule.keep_ms)}" if rule.keep_ms else "")
+        back = level.clear_below if rule.above else level.clear_above
+        eased = "" if back is None else f", eased at {back:g}"
+        yield f"{level.severity} {word} {limit:g} {rule.unit} for {span(level.for_ms)}{eased}"
+    if total is None:
+        given = rule.clear_below if rule.above else rule.clear_above
+        back = f"{'below' if rule.above else 'above'} {given:g}" if given is not None else f"at {rule.limit:g}"
+        yield f"back {back} {rule.unit}" + (f" for {span(rule.keep_ms)}" if rule.keep_ms else "")
+    else:
+        yield "back when the sum is less"
 
 
 def _judged(rule: Rule, reference: Reference | None) -> str:

@@ -19,8 +19,8 @@ MINUTE = 60_000
 class Label:
     """start: when it began physically (for a silence: the last report before it); end: when it was repaired;
     recovered_by: when the asset is back in range by the model. RFC 3339, UTC. covers: every asset it touches;
-    magnitude as `grocery.simulator.faults.KINDS` explains it; expect: rules of chain/rules/cold_chain.yaml that must
-    raise an alert about one of them; what: bad-input's kind."""
+    magnitude as `grocery.simulator.faults.KINDS` explains it; expect: rules of chain/rules that must raise an
+    alert about one of them; what: bad-input's kind."""
 
     fault: str
     store_id: str
@@ -69,6 +69,8 @@ TOO_WARM = {
     ),
     "cooler": Limits("cooler_too_warm", ((5, 30 * MINUTE, True), (8, 30 * MINUTE, False), (5, 120 * MINUTE, False))),
 }
+STUCK = "sensor_stuck"
+STUCK_FOR = 120 * MINUTE
 SILENT = "sensor_silent"
 SILENT_METRICS = ("temperature", "defrost", "door_open")
 SILENT_FOR = 5 * MINUTE

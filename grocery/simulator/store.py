@@ -29,6 +29,8 @@ from grocery.simulator.hours import local_date, local_midnight_s, open_spans
 from grocery.simulator.labels import (
     SILENT,
     SILENT_METRICS,
+    STUCK,
+    STUCK_FOR,
     TOO_WARM,
     Label,
     longest_gap,
@@ -518,6 +520,8 @@ class StoreRun:
             expect: tuple[str, ...] = ()
             if fault.fault in (*_OF_CASES, "stuck-sensor"):
                 start_ms, expect = self._expect_warm(fault, start_ms, self._ms(recovered))
+                if fault.fault == "stuck-sensor" and (fault.end - fault.start) * 1000 >= STUCK_FOR + 2 * _MARGIN_MS:
+                    expect += (STUCK,)
             elif fault.fault in _SILENCES:
                 start_ms, back_ms, expect = self._expect_silence(fault)
                 recovered = max(recovered, (back_ms / 1000 - self._start) + _SLACK_S)

@@ -19,17 +19,18 @@ EIGHT = to_ms("2026-10-05T08:00:00.000Z")
 MINUTE = 60_000
 STORE = "store-001"
 FREEZER = "s001-freezer-01-t"
-RULES = Path(__file__).parents[2] / "chain" / "rules" / "cold_chain.yaml"
+RULES = Path(__file__).with_name("basic.yaml")
+SHIPPED = Path(__file__).parents[2] / "chain" / "rules" / "cold_chain.yaml"
 CASES = sorted(folder for folder in (Path(__file__).parents[1] / "cases").iterdir() if folder.is_dir())
 
 
 @cache
-def shipped() -> RuleSet:
-    return parse_rules(RULES.read_text("utf-8"), str(RULES))
+def rules_of(path: Path = RULES) -> RuleSet:
+    return parse_rules(path.read_text("utf-8"), str(path))
 
 
 def engine(rules: str | None = None) -> Engine:
-    return Engine(shipped() if rules is None else parse_rules(rules, "rules.yaml"))
+    return Engine(rules_of() if rules is None else parse_rules(rules, "rules.yaml"))
 
 
 def at(minute: float) -> int:

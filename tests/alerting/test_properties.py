@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerting.engine import KEPT, Engine
+from alerting.engine import KEPT, Engine, run
 from alerting.events import Logged
 from alerting.state import dumps, loads
 from schemas.contract import contract
 from schemas.validate import validator
 from tests.alerting.life_table import follows_the_table
-from tests.alerting.logs import FREEZER, STORE, curve, decide, engine, reading, shipped, tick
+from tests.alerting.logs import FREEZER, RULES, SHIPPED, STORE, curve, engine, reading, rules_of, tick
 
 DEFROST = "s001-freezer-01-d"
 COOLER = "s001-cooler-01-t"
@@ -55,26 +57,32 @@ def bytes_of(alerts) -> bytes:
     return b"\n".join(msgspec.json.encode(alert) for alert in alerts)
 
 
-@settings(max_examples=150, deadline=None)
-@given(logs(), st.lists(st.integers(0, 120), max_size=8))
-def test_any_cut_into_batches_with_a_restart_at_each_gives_the_same_alerts_byte_for_byte(log, cuts):
-    whole = decide(log)
+def decide(log: list[Logged], path: Path = RULES) -> list[dict]:
+    return run(Engine(rules_of(path)), ((STORE, logged) for logged in log))
+
+
+@pytest.mark.parametrize("path", [RULES, SHIPPED], ids=lambda path: path.stem)
+@settings(max_examples=100, deadline=None)
+@given(log=logs(), cuts=st.lists(st.integers(0, 120), max_size=8))
+def test_any_cut_into_batches_with_a_restart_at_each_gives_the_same_alerts_byte_for_byte(path, log, cuts):
+    whole = decide(log, path)
     edges = [0, *sorted(min(cut, len(log)) for cut in cuts), len(log)]
-    text, told = dumps(engine().start(STORE)), []
+    text, told = dumps(Engine(rules_of(path)).start(STORE)), []
     for start, end in zip(edges, edges[1:], strict=False):
-        state, new = Engine(shipped()).advance(loads(text), log[start:end])
+        state, new = Engine(rules_of(path)).advance(loads(text), log[start:end])
         text = dumps(state)
         told += new
     assert bytes_of(told) == bytes_of(whole)
-    last, _ = engine().advance(engine().start(STORE), log)
+    last, _ = Engine(rules_of(path)).advance(Engine(rules_of(path)).start(STORE), log)
     assert text == dumps(last)
 
 
-@settings(max_examples=150, deadline=None)
-@given(logs())
-def test_an_alerts_events_follow_its_life_and_keep_the_contract(log):
+@pytest.mark.parametrize("path", [RULES, SHIPPED], ids=lambda path: path.stem)
+@settings(max_examples=100, deadline=None)
+@given(log=logs())
+def test_an_alerts_events_follow_its_life_and_keep_the_contract(path, log):
     lives = defaultdict(list)
-    for alert in decide(log):
+    for alert in decide(log, path):
         assert _breaches(msgspec.json.decode(msgspec.json.encode(alert))) == []
         lives[alert["alert_id"]].append(alert)
     for life in lives.values():

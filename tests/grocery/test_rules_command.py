@@ -13,7 +13,7 @@ runner = CliRunner()
 def test_the_shipped_rules_are_shown_with_the_devices_they_judge():
     done = runner.invoke(app, ["rules", "check"])
     assert done.exit_code == 0
-    assert "cold_chain.yaml: 3 rules, no problem" in done.stdout
+    assert "cold_chain.yaml: 11 rules, no problem" in done.stdout
     assert "freezer_too_warm, judges 15 devices" in done.stdout
     assert "warning above -15 Cel for 30m" in done.stdout
 
@@ -23,7 +23,7 @@ def test_every_problem_is_one_line_and_the_exit_code_says_so(tmp_path):
     file.write_text(RULES.read_text("utf-8").replace("clear_below: -16", "clear_below: -14"), "utf-8")
     done = runner.invoke(app, ["rules", "check", str(file)])
     assert done.exit_code == 1
-    assert f"{file}:20: clear_below (-14) must be under raise_above (-15)" in done.stderr
+    assert f"{file}:11: clear_below (-14) must be under raise_above (-15)" in done.stderr
     assert "1 problem" in done.stderr
 
 

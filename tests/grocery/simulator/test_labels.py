@@ -6,6 +6,8 @@ from grocery.settings import PROJECT
 from grocery.simulator.labels import (
     SILENT,
     SILENT_METRICS,
+    STUCK,
+    STUCK_FOR,
     TOO_WARM,
     Label,
     longest_gap,
@@ -65,7 +67,8 @@ def test_limits_are_those_of_the_shipped_rules():
 
     path = PROJECT / "chain" / "rules" / "cold_chain.yaml"
     rules = {rule.alert: rule for rule in parse_rules(path.read_text("utf-8"), str(path)).rules}
-    assert set(rules) == {limits.rule for limits in TOO_WARM.values()} | {SILENT}
+    assert set(rules) >= {limits.rule for limits in TOO_WARM.values()} | {SILENT, STUCK}
+    assert rules[STUCK].stuck_for_ms == STUCK_FOR
     for asset_class, limits in TOO_WARM.items():
         rule = rules[limits.rule]
         assert list(rule.select.asset_class) == [asset_class]
@@ -75,7 +78,7 @@ def test_limits_are_those_of_the_shipped_rules():
         assert [(m.state, m.longest_ms, m.after_ms) for m in rule.mask] == [
             ("defrost", limits.mask_at_most, limits.mask_after)
         ]
-    assert set(rules[SILENT].select.metric) == set(SILENT_METRICS)
+    assert set(rules[SILENT].select.metric) >= set(SILENT_METRICS)
     for interval_s in (10, 60, 300, 900):
         assert rules[SILENT].absent_for.after_ms(interval_s) == silent_after(interval_s)
 
