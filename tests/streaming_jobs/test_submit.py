@@ -38,7 +38,7 @@ def test_the_rules_travel_with_the_job_as_data(tmp_path):
 def test_rules_that_contradict_themselves_are_never_submitted(tmp_path):
     cluster, file = Cluster(), tmp_path / "rules.yaml"
     file.write_text(RULES.read_text("utf-8").replace("clear_below: -16", "clear_below: -14"), "utf-8")
-    with pytest.raises(RuleError, match=r"rules.yaml:20: clear_below \(-14\) must be under raise_above \(-15\)"):
+    with pytest.raises(RuleError, match=r"rules.yaml:11: clear_below \(-14\) must be under raise_above \(-15\)"):
         submit(cluster, "cold_chain", file)
     assert cluster.given == []
 
