@@ -632,8 +632,6 @@ class Engine:
         device.alerts[rule.alert] = alert
         self._stand(state, rule, alert, self._subject(case), at)
         self._tell(case, "raised", rule, alert, kind, at)
-        if alert.until or state.silences:
-            state.due = 0
         if rule.alert in self._parents:
             self._attend_dependants(state, state.clock, case.told)
 
@@ -818,9 +816,11 @@ class Engine:
             until = self._masked_until(state, rule, subject.asset_id, at)
             if until:
                 alert.status, alert.until = "masked", until
+                state.due = min(state.due, until)
                 return None, NOBODY
         if alert.acked_until > state.clock:
             alert.status, alert.until = "acknowledged", alert.acked_until
+            state.due = min(state.due, alert.until)
         else:
             alert.status, alert.acked_until = "firing", 0
         return None, NOBODY

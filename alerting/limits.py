@@ -76,7 +76,8 @@ def judge_of(rule: Rule, version: str) -> Judge:
     # Without a way back of its own, being at the limit is enough: a door is shut at 0.
     own_way = rule.clear_below if above else rule.clear_above
     clear = nextafter(rule.limit * sign, inf) if own_way is None else own_way * sign
-    return Judge(rule, version, kind, sign, tuple(levels), clear, rule.for_ms)
+    hole_ms = rule.for_ms or min((level.for_ms for level in levels if level.for_ms), default=0)
+    return Judge(rule, version, kind, sign, tuple(levels), clear, hole_ms)
 
 
 # ---- past a limit without a break
