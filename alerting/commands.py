@@ -15,7 +15,7 @@ from alerting.state import Silence, Store
 from schemas.instants import to_ms, to_rfc3339
 
 if TYPE_CHECKING:
-    from alerting.engine import Engine
+    from alerting.alerts import Alerts
 
 SEEN = 200
 """Ids of the newest commands of a store that are remembered, so that one that comes twice does nothing."""
@@ -29,9 +29,9 @@ class Refused(Exception):
     """A command that cannot be obeyed; the message says why, and what to do."""
 
 
-def obey(engine: Engine, state: Store, command: Command, told: list[dict[str, Any]], notes: Counter[str]) -> None:
+def obey(alerts: Alerts, state: Store, command: Command, told: list[dict[str, Any]], notes: Counter[str]) -> None:
     """Do what a command wants, or answer why not. One for another job's topic is that job's."""
-    if command.topic != engine.rules.topic:
+    if command.topic != alerts.topic:
         return
     if command.event_id in state.seen:
         notes["duplicate"] += 1
@@ -42,13 +42,13 @@ def obey(engine: Engine, state: Store, command: Command, told: list[dict[str, An
         do = _DO.get(command.command)
         if do is None:
             raise Refused(f"command ({command.command}) is none of {', '.join(_DO)}")
-        do(engine, state, command, told)
+        do(alerts, state, command, told)
     except Refused as why:
         told.append(
             answer(
                 "rejected",
                 command.event_id,
-                topic=engine.rules.topic,
+                topic=alerts.topic,
                 store_id=state.store_id,
                 asset_id=command.asset_id,
                 decided_at=state.clock,
@@ -58,23 +58,23 @@ def obey(engine: Engine, state: Store, command: Command, told: list[dict[str, An
         )
 
 
-def _acknowledge(engine: Engine, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
+def _acknowledge(alerts: Alerts, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
     until = _instant(command.until, "until")
     if until <= state.clock:
         raise Refused(f"until ({command.until}) is over: it is {to_rfc3339(state.clock)} in the store's log")
-    if not engine.acknowledge(state, command.alert_id, until, _said(command), told):
+    if not alerts.acknowledge(state, command.alert_id, until, _said(command), told):
         raise Refused(_not_open(state, command.alert_id))
 
 
-def _unacknowledge(engine: Engine, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
-    done = engine.acknowledge(state, command.alert_id, 0, _said(command), told)
+def _unacknowledge(alerts: Alerts, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
+    done = alerts.acknowledge(state, command.alert_id, 0, _said(command), told)
     if done is None:
         raise Refused(f"alert {command.alert_id} is not acknowledged")
     if not done:
         raise Refused(_not_open(state, command.alert_id))
 
 
-def _silence(engine: Engine, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
+def _silence(alerts: Alerts, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
     maintenance = command.command == "maintenance"
     begins = max(_instant(command.from_, "from"), state.clock) if command.from_ and not command.rrule else state.clock
     if command.rrule and command.from_:
@@ -97,7 +97,7 @@ def _silence(engine: Engine, state: Store, command: Command, told: list[dict[str
             raise Refused(f"rrule ({command.rrule}): {error}") from None
     elif command.lasts_s:
         raise Refused("lasts_s goes with rrule; until says when this ends")
-    _check_selector(engine, state, command)
+    _check_selector(alerts, state, command)
     silence = Silence(
         command.event_id,
         begins,
@@ -114,31 +114,31 @@ def _silence(engine: Engine, state: Store, command: Command, told: list[dict[str
         command.comment,
         began_at=state.clock,
     )
-    engine.begin_silence(state, silence, told)
+    alerts.begin_silence(state, silence, told)
 
 
-def _cancel(engine: Engine, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
+def _cancel(alerts: Alerts, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
     silence = state.silences.get(command.cancels)
     if silence is None:
         raise Refused(f"cancels ({command.cancels}) is no silence or maintenance of {state.store_id} that holds")
-    engine.end_silence(state, silence, state.clock, told, f"ended by {command.actor}")
+    alerts.end_silence(state, silence, state.clock, told, f"ended by {command.actor}")
 
 
-def _close(engine: Engine, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
+def _close(alerts: Alerts, state: Store, command: Command, told: list[dict[str, Any]]) -> None:
     ended = state.ended.get(command.alert_id)
     if ended is None:
-        if engine.find(state, command.alert_id) is not None:
+        if alerts.find(state, command.alert_id) is not None:
             raise Refused(f"alert {command.alert_id} is not over; acknowledge or silence it, and close it when it is")
         raise Refused(_not_open(state, command.alert_id))
     if ended.closed:
         raise Refused(f"alert {command.alert_id} is closed already")
-    rule = engine.by_name.get(ended.rule)
+    rule = alerts.plans.by_name.get(ended.rule)
     asked = rule.closing.asks if ended.asks and rule is not None and rule.closing is not None else ()
     given = command.resolution or {}
     missing = [word for word in asked if not given.get(word)]
     if missing:
         raise Refused(f"closing {ended.rule} asks for {', '.join(missing)} in resolution")
-    engine.close(state, ended, state.clock, told, _said(command))
+    alerts.close(state, ended, state.clock, told, _said(command))
 
 
 _DO = {
@@ -151,10 +151,10 @@ _DO = {
 }
 
 
-def _check_selector(engine: Engine, state: Store, command: Command) -> None:
+def _check_selector(alerts: Alerts, state: Store, command: Command) -> None:
     """A silence that can fit nothing is a mistake."""
-    if command.rule and command.rule not in engine.by_name:
-        raise Refused(f"rule ({command.rule}) is none of {', '.join(engine.by_name)}")
+    if command.rule and command.rule not in alerts.plans.by_name:
+        raise Refused(f"rule ({command.rule}) is none of {', '.join(alerts.plans.by_name)}")
     if command.device_id and command.device_id not in state.devices:
         raise Refused(f"device_id ({command.device_id}) is no device of {state.store_id}")
     known = {device.asset_id for device in state.devices.values()} | state.assets.keys() | {state.store_id}

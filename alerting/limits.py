@@ -235,17 +235,21 @@ def add_up(device: Device, judge: Judge, in_order: bool) -> int:
 # ---- changes
 
 
-def change(device: Device, judge: Judge, spot: Spot, in_order: bool) -> float:
-    """How far the newest reading lies from the lowest (highest) one of the window, in the metric's unit; over 0.
+def note_change(device: Device, judge: Judge, at: int, value: float, in_order: bool) -> float:
+    """Take a reading into the window of a rate; returns how far the newest reading lies from the window's lowest one
+    (highest, of a fall), in the metric's unit, over 0.
 
     Remembers the readings that can still be the lowest: each that no later one undercuts.
     """
-    edges = device.edges.setdefault(judge.rule.alert, [])
-    at, value = spot[0], spot[1] * judge.sign
+    edges = device.edges.get(judge.rule.alert)
+    if edges is None:
+        edges = device.edges[judge.rule.alert] = []
+    value *= judge.sign
     if in_order:
         while edges and edges[-1][1] >= value:
             edges.pop()
         edges.append((at, value))
+        begin = at - judge.within_ms
     else:
         place = bisect_left(edges, at, key=_at)
         if not any(edge[1] <= value for edge in edges[place:]):
@@ -253,11 +257,17 @@ def change(device: Device, judge: Judge, spot: Spot, in_order: bool) -> float:
             while low and edges[low - 1][1] >= value:
                 low -= 1
             edges[low:place] = [(at, value)]
-    newest = device.recent[-1]
-    begin = newest[0] - judge.within_ms
+        begin = device.recent[-1][0] - judge.within_ms
+        value = device.recent[-1][1] * judge.sign
     while edges and edges[0][0] < begin:
         del edges[0]
-    return newest[1] * judge.sign - edges[0][1] if edges else 0.0
+    return value - edges[0][1] if edges else 0.0
+
+
+def changed(device: Device, judge: Judge) -> float:
+    """The change that `note_change` found last."""
+    edges = device.edges.get(judge.rule.alert)
+    return device.recent[-1][1] * judge.sign - edges[0][1] if edges else 0.0
 
 
 # ---- no change at all
