@@ -110,7 +110,7 @@ def step(
             evidence[what] = _evidence(spot)
     if evidence:
         told["evidence"] = evidence
-    if limit is not None and limit.kind in ("above", "below", "rate", "cumulative") and event != "resolved":
+    if limit is not None and limit.kind not in ("absent_for", "bad_for") and event != "resolved":
         told["retrospective"] = decided_at - happened_at > RETROSPECTIVE_MS
     told["labels"] = (rule.labels if rule is not None else {}) | _labels(name, alert.severity, store_id, subject)
     told["annotations"] = _annotations(name, rule, alert, store_id, about, subject, happened_at, limit, last)
