@@ -22,6 +22,7 @@ from pydantic import (
     StrictInt,
     WithJsonSchema,
 )
+from pydantic.json_schema import GenerateJsonSchema
 
 from schemas.contract import all_contracts
 
@@ -348,21 +349,45 @@ class RuleFile(_Strict):
     """The rules."""
 
 
+class _AsWritten(GenerateJsonSchema):
+    """A word that is left out is left out: nobody writes null, and a default is shown where a reader needs it."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def nullable_schema(self, schema: Any) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        given = schema.get("default")
+        return self.generate_inner(schema["schema"]) | ({"default": given} if isinstance(given, str) else {})
+
+
 def json_schema() -> dict[str, Any]:
-    """The rule language as JSON Schema, for editors; metrics and asset classes as the contracts list them."""
-    schema = RuleFile.model_json_schema(by_alias=True)
-    known = {"metric": sorted(metric_units()), "asset_class": asset_classes(), "while": list(STATE_METRICS)}
-    for name, definition in schema["$defs"].items():
-        for word, values in known.items():
-            about = definition.get("properties", {}).get(word)
-            if about is None or name not in ("Selector", "Place", "Mask"):
-                continue
-            one = {"type": "string", "enum": list(values)}
-            several = {"type": "array", "items": one, "minItems": 1}
-            definition["properties"][word] = {"description": about["description"]} | (
-                one if word == "while" else {"anyOf": [one, several]}
-            )
+    """The rule language as JSON Schema, for editors; metrics and asset classes as the contracts list them.
+
+    It refuses what is no word of the language. What contradicts itself only `parse_rules` finds.
+    """
+    schema = RuleFile.model_json_schema(by_alias=True, schema_generator=_AsWritten)
+    definitions = schema["$defs"]
+    known = {"metric": sorted(metric_units()), "asset_class": asset_classes()}
+    for name in ("Selector", "Place"):
+        for word in known.keys() & definitions[name]["properties"].keys():
+            definitions[name]["properties"][word] |= _one_or_several({"type": "string", "enum": list(known[word])})
+    mask = definitions["Mask"]["properties"]
+    mask["while"]["enum"] = list(STATE_METRICS)
+    mask["days"] = {"description": mask["days"]["description"]} | _one_or_several(mask["days"]["items"])
+    for name in ("Rule", "Override"):
+        words = definitions[name]["properties"]
+        silence = {"anyOf": [definitions["Absence"]["properties"]["at_least"], {"$ref": "#/$defs/Absence"}]}
+        words["absent_for"] = {"description": "Silence, in arrival time."} | silence
+    for name, choice in (("Rule", KINDS), ("Mask", ("while", "hours", "at")), ("Rate", ("rise", "fall"))):
+        definitions[name]["oneOf"] = [{"required": [word]} for word in choice]
     return {"$schema": "http://json-schema.org/draft-07/schema#", "$id": "urn:smart-grocery:rules:1"} | schema
+
+
+def _one_or_several(one: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
 
 
 @cache

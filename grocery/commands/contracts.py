@@ -121,7 +121,7 @@ def generate(
         bool, typer.Option("--check", help="Write nothing; exit code 1 when a file is not current.")
     ] = False,
 ) -> None:
-    """Write the files that are derived from the contracts: the data dictionary and dbt's sources."""
+    """Write the files that are derived from the contracts: the data dictionary, dbt's sources, the rule schema."""
     stale = []
     for path, text in derived().items():
         if path.exists() and path.read_text("utf-8") == text:
@@ -142,11 +142,14 @@ def generate(
 
 def derived() -> dict[Path, str]:
     """Every derived file and what must stand in it."""
+    from alerting.language import json_schema
     from schemas.dbt_sources import sources
     from schemas.dictionary import dictionary
 
     contracts = all_contracts()
     return {
+        PROJECT / "chain" / "rules" / "rules.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False)
+        + "\n",
         PROJECT / "docs" / "data-dictionary.md": dictionary(contracts),
         PROJECT / "dbt" / "models" / "staging" / "_sources.yml": sources(contracts),
     }

@@ -13,20 +13,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from alerting.language import Rule
-    from ingestion.reference import Reference
+    from alerting.rules import RuleSet
+    from ingestion.reference import Event, Reference
 
-app = typer.Typer(help="Alert rules: check.", no_args_is_help=True)
+app = typer.Typer(help="Alert rules: check, show, schema.", no_args_is_help=True)
+
+_Files = Annotated[
+    list[Path] | None, typer.Argument(metavar="[FILE]...", help="Rule files; default: all of the chain's rules/.")
+]
 
 
 @app.command()
-def check(
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Rule files; default: all of the chain's rules/.")
-    ] = None,
-) -> None:
+def check(files: _Files = None) -> None:
     """Check rule files: every problem with its line, its value and what to do. Exit code 1 where there is one.
 
     Then shows what each rule says, and how many of the chain's devices it judges: a rule that judges none is a warning.
+    docs/rules.md explains the words.
 
     Examples:
 
@@ -35,34 +37,104 @@ def check(
       grocery rules check my_rules.yaml
     """
     from rich.console import Console
-    from rich.markup import escape
+
+    console = Console()
+    reference = _reference()
+    for rules in _rule_sets(files):
+        count = f"{len(rules.rules)} rules, no problem"
+        console.print(f"{rules.source}: {count}", markup=False, highlight=False, soft_wrap=True)
+        for rule in rules.rules:
+            console.print(f"  [bold]{rule.alert}[/bold], judges {_judged(rule, reference)}", highlight=False)
+            _say(console, rule)
+
+
+@app.command()
+def show(
+    asset: Annotated[
+        str, typer.Option("--asset", help="An asset of the chain, or a store for what is about all of it.")
+    ],
+    files: _Files = None,
+) -> None:
+    """Show the rules that hold for one asset, as its overrides make them.
+
+    Examples:
+
+      grocery rules show --asset s001-freezer-01
+
+      grocery rules show --asset store-001
+    """
+    from rich.console import Console
+
+    from grocery.gateway import clear_errors
+    from grocery.settings import settings
+    from ingestion.reference import Reference
+
+    console = Console()
+    with clear_errors():
+        reference = Reference.from_folder(settings().chain)
+        thing = reference.assets.get(asset) or _store_as_asset(reference, asset)
+        if thing is None:
+            raise LookupError(f"{asset}: no asset of {settings().chain / 'assets.yaml'}, and no store")
+    found = 0
+    for rules in _rule_sets(files):
+        for rule in rules.rules:
+            devices = _devices(rule, thing)
+            if not devices:
+                continue
+            found += 1
+            console.print(
+                f"[bold]{rule.alert}[/bold] on {', '.join(devices)}, to {rules.topic}", highlight=False, soft_wrap=True
+            )
+            _say_for(console, rule, thing, devices)
+    if not found:
+        console.print(f"No rule judges {asset}.", highlight=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the rule language, with which editors complete and check rule files as they are typed.
+
+    chain/rules/rules.schema.json is this; a rule file names it in its first line:
+    `# yaml-language-server: $schema=rules.schema.json`.
+
+    Example:
+
+      grocery rules schema > my_chain/rules/rules.schema.json
+    """
+    import json
+
+    from alerting.language import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def _rule_sets(files: list[Path] | None) -> list[RuleSet]:
+    """The files' rules. Tells every problem of all of them, and raises typer.Exit, where there is one."""
+    from rich.console import Console
 
     from alerting.rules import RuleError, parse_rules
     from grocery.settings import settings
 
-    console, errors = Console(), Console(stderr=True)
+    errors = Console(stderr=True)
     folder = settings().chain / "rules"
-    found = files or sorted(folder.glob("*.yaml"))
-    if not found:
+    chosen = files or sorted(folder.glob("*.yaml"))
+    if not chosen:
         errors.print(f"{folder}: no rule file (*.yaml) is there; chain/rules of the project has one to copy")
         raise typer.Exit(1)
-    problems = 0
-    reference = _reference()
-    for file in found:
+    found, problems = [], []
+    for file in chosen:
         try:
-            rules = parse_rules(file.read_text("utf-8"), str(file))
+            found.append(parse_rules(file.read_text("utf-8"), str(file)))
         except RuleError as error:
-            problems += len(error.problems)
-            for problem in error.problems:
-                errors.print(escape(problem), highlight=False, soft_wrap=True)
+            problems += error.problems
         except (OSError, UnicodeDecodeError) as error:
-            problems += 1
-            errors.print(escape(f"{file}: cannot be read: {error}"), highlight=False, soft_wrap=True)
-        else:
-            _show(console, str(file), rules.rules, reference)
+            problems.append(f"{file}: cannot be read: {error}")
+    for problem in problems:
+        errors.print(problem, markup=False, highlight=False, soft_wrap=True)
     if problems:
-        errors.print(f"[red]{problems} {'problem' if problems == 1 else 'problems'}[/red]", highlight=False)
+        errors.print(f"[red]{len(problems)} {'problem' if len(problems) == 1 else 'problems'}[/red]", highlight=False)
         raise typer.Exit(1)
+    return found
 
 
 def _reference() -> Reference | None:
@@ -76,21 +148,16 @@ def _reference() -> Reference | None:
         return None
 
 
-def _show(console: Console, file: str, rules: tuple[Rule, ...], reference: Reference | None) -> None:
-    from rich.markup import escape
-
-    console.print(escape(f"{file}: {len(rules)} rules, no problem"), highlight=False, soft_wrap=True)
-    for rule in rules:
-        console.print(f"  [bold]{rule.alert}[/bold], judges {_judged(rule, reference)}", highlight=False)
-        for words in _words(rule):
-            console.print(f"    {words}", highlight=False)
+def _say(console: Console, rule: Rule) -> None:
+    for words in _words(rule):
+        console.print(f"    {words}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _words(rule: Rule) -> Iterator[str]:
     """The rule as sentences."""
     from alerting.language import span
 
-    unit, ours = rule.unit, rule.severity
+    ours = rule.severity
     if rule.absent_for is not None:
         silence = rule.absent_for
         reports = f"after {silence.reports} missed reports" if silence.reports else ""
@@ -103,9 +170,9 @@ def _words(rule: Rule) -> Iterator[str]:
         yield f"{ours} when nothing usable comes for {span(rule.bad_for_ms)}; back at the first usable value"
     elif rule.rate is not None:
         word = "rise" if rule.above else "fall"
-        yield f"{ours} at a {word} of {rule.limit:g} {unit} within {span(rule.rate.within_ms)}"
+        yield f"{ours} at a {word} of {_amount(rule)} within {span(rule.rate.within_ms)}"
         for level in rule.escalate:
-            yield f"{level.severity} at a {word} of {getattr(level, word) or 0:g} {unit}"
+            yield f"{level.severity} at a {word} of {_amount(rule, getattr(level, word))}"
         yield f"back when it is less for {span(rule.keep_ms)}"
     else:
         yield from _limit_words(rule)
@@ -133,28 +200,86 @@ def _limit_words(rule: Rule) -> Iterator[str]:
     word = "above" if rule.above else "below"
     total = rule.cumulative
     lasting = span(rule.for_ms) if total is None else f"{span(total.for_ms)} in all within {span(total.within_ms)}"
-    yield f"{rule.severity} {word} {rule.limit:g} {rule.unit} for {lasting}"
+    yield f"{rule.severity} {word} {_amount(rule)} for {lasting}"
     for level in rule.escalate:
         limit = level.above if rule.above else level.below
-        limit = rule.limit if limit is None else limit
         back = level.clear_below if rule.above else level.clear_above
-        eased = "" if back is None else f", eased at {back:g}"
-        yield f"{level.severity} {word} {limit:g} {rule.unit} for {span(level.for_ms)}{eased}"
+        eased = "" if back is None else f", eased {'below' if rule.above else 'above'} {_amount(rule, back)}"
+        yield f"{level.severity} {word} {_amount(rule, limit)} for {span(level.for_ms)}{eased}"
     if total is None:
         given = rule.clear_below if rule.above else rule.clear_above
-        back = f"{'below' if rule.above else 'above'} {given:g}" if given is not None else f"at {rule.limit:g}"
-        yield f"back {back} {rule.unit}" + (f" for {span(rule.keep_ms)}" if rule.keep_ms else "")
+        side = "at" if given is None else "below" if rule.above else "above"
+        back = f"back {side} {_amount(rule, given)}"
+        yield back + (f" for {span(rule.keep_ms)}" if rule.keep_ms else "")
     else:
         yield "back when the sum is less"
+
+
+def _amount(rule: Rule, value: float | None = None) -> str:
+    """A limit (the rule's own where none is named) in its unit, as people write it; a change of temperature in K."""
+    from alerting.events import StoreInfo
+    from alerting.words import shown_unit
+
+    unit = "K" if rule.rate is not None and rule.unit == "Cel" else shown_unit(rule.unit, StoreInfo())
+    return f"{rule.limit if value is None else value:g} {unit}".rstrip()
 
 
 def _judged(rule: Rule, reference: Reference | None) -> str:
     if reference is None:
         return "?"
-    count = sum(
-        1
-        for asset in reference.assets.values()
-        for device in asset["devices"]
-        if rule.select.fits(asset["store_id"], asset["asset_id"], asset["asset_class"], device["metric"])
-    )
+    stores = [_store_as_asset(reference, store_id) for store_id in reference.stores]
+    count = sum(len(_devices(rule, thing)) for thing in (*reference.assets.values(), *filter(None, stores)))
     return f"{count:,} devices" if count else "[yellow]no device of this chain[/yellow]"
+
+
+def _store_as_asset(reference: Reference, store_id: str) -> Event | None:
+    """A store as derived metrics are about it: an asset of its own name and of class store."""
+    if store_id not in reference.stores:
+        return None
+    return {"store_id": store_id, "asset_id": store_id, "asset_class": "store", "devices": []}
+
+
+def _devices(rule: Rule, asset: Event) -> list[str]:
+    """The asset's devices that a rule judges. A derived metric has a device that is called `<asset>/<metric>`."""
+    derived = _derived_metrics()
+    candidates = [(device["device_id"], device["metric"]) for device in asset["devices"]]
+    candidates += [(f"{asset['asset_id']}/{metric}", metric) for metric in rule.select.metric if metric in derived]
+    zones = rule.select.zone_kind[:1] or ("",)  # what a camera's zone is for, the chain's files do not say
+    return [
+        device_id
+        for device_id, metric in candidates
+        if rule.select.fits(
+            asset["store_id"],
+            asset["asset_id"],
+            asset["asset_class"],
+            metric,
+            asset.get("area", ""),
+            device_id,
+            zones[0],
+        )
+    ]
+
+
+def _derived_metrics() -> tuple[str, ...]:
+    from schemas import contract
+
+    return tuple(contract("derived-metrics").schema["properties"]["metric"]["enum"])
+
+
+def _say_for(console: Console, rule: Rule, asset: Event, devices: list[str]) -> None:
+    """The rule as it holds for some devices of an asset; devices for which it holds alike are told once."""
+    alike: dict[str, tuple[Rule | None, list[str]]] = {}
+    for device_id in devices:
+        place = asset["store_id"], asset["asset_id"], asset["asset_class"], asset.get("area", "")
+        holds = rule.at(*place, device_id)
+        alike.setdefault("off" if holds is None else holds.version, (holds, []))[1].append(device_id)
+    for holds, these in alike.values():
+        here = f"on {', '.join(these)}: " if len(alike) > 1 else ""
+        if holds is None:
+            console.print(f"    {here}off here, by an override", markup=False, highlight=False)
+            continue
+        if holds != rule:
+            console.print(f"    {here}changed here by an override", markup=False, highlight=False)
+        elif here:
+            console.print(f"    {here.rstrip(': ')}", markup=False, highlight=False)
+        _say(console, holds.model_copy(update={"overrides": ()}))
