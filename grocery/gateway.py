@@ -77,6 +77,7 @@ def clear_errors() -> Iterator[None]:
     from grocery.stack import StackError
     from ingestion.pseudonym import KeyFileError
     from ingestion.sinks import DeliveryFailed
+    from ingestion.ticker import AnotherTicker
 
     try:
         yield
@@ -84,7 +85,16 @@ def clear_errors() -> Iterator[None]:
         message = f"Kafka: {type(error).__name__}: {error}; is the broker up? `grocery stack status` tells"
     except (KeyError, IndexError):  # our own mistake, not the user's
         raise
-    except (NoBroker, StackError, KeyFileError, DeliveryFailed, LookupError, ValueError, OSError) as error:
+    except (
+        NoBroker,
+        StackError,
+        KeyFileError,
+        DeliveryFailed,
+        AnotherTicker,
+        LookupError,
+        ValueError,
+        OSError,
+    ) as error:
         named = isinstance(error, OSError) and error.filename is not None
         message = f"{error.filename}: {error.strerror}" if named else str(error)
     else:

@@ -12,8 +12,9 @@ from ingestion.arrival import Arrival
 from ingestion.gate import Gate
 from ingestion.record import Record
 from ingestion.reference import Reference
+from ingestion.relay import COMMANDS, already_relayed
 from ingestion.sinks import Sink
-from ingestion.ticker import with_ticks
+from ingestion.ticker import ReplayTicker
 from ingestion.topics import DEAD_LETTERS
 
 _UNREADABLE_S = 0.2  # a paced feed flushes before it pauses for longer
@@ -58,7 +59,8 @@ def feed(
     """Put arrivals through the gate into the sink, in their order, and flush it.
 
     ticks_every_s: merge ticks on the arrivals' clock; ticks_for: of these stores and devices only (default: all that
-        the gate knows; a replay of some loggers narrows it, or all others would look silent).
+        the gate knows; a replay of some loggers narrows it, or all others would look silent). Commands for alerts
+        that come among the arrivals are then relayed in a tick at their arrival; else a live ticker does that.
     settle_s: go on ticking so many seconds (of the arrivals' clock) after the last arrival.
     on_progress: called with the summary so far about four times a second.
     speed: arrival seconds per second of the wall clock; None is as fast as it goes.
@@ -69,9 +71,8 @@ def feed(
         raise ValueError(f"speed {speed}: must be above 0; 60 plays an hour in a minute")
     done = FeedSummary()
     refused, markers = Counter(gate.refused), gate.markers
-    stream: Iterable[Arrival | Record] = arrivals
-    if ticks_every_s is not None:
-        stream = with_ticks(arrivals, ticks_for or gate.reference, ticks_every_s, settle_s)
+    ticker = ReplayTicker(ticks_for or gate.reference, ticks_every_s) if ticks_every_s is not None else None
+    stream: Iterable[Arrival | Record] = ticker.among(arrivals, settle_s) if ticker else arrivals
     began = told = time.monotonic()
     start_ms: int | None = None
     for count, item in enumerate(stream, 1):
@@ -94,6 +95,9 @@ def feed(
                 done.refused += 1
             else:
                 done.accepted += 1
+            if ticker and records[0].topic == COMMANDS:
+                records = [already_relayed(records[0]), ticker.relay(records[0])]
+                done.ticks += 1
             for record in records:
                 done.by_topic[record.topic] += 1
                 sink.send(record)

@@ -250,7 +250,7 @@ class Gate:
             return reasons + self._check_device(store_id, event)
         for path, wanted in _PLACES.get(inbound.name, ()):
             asset_id = event.get(path)
-            if isinstance(asset_id, str):
+            if isinstance(asset_id, str) and asset_id != store_id:  # derived metrics are about the store, too
                 reasons += self._check_asset(store_id, asset_id, path, wanted, event)
         return reasons
 
@@ -260,7 +260,11 @@ class Gate:
             return [
                 Reason("kind", "/kind", f"{event['kind']}: made by the system itself only; a device sends kind reading")
             ]
-        reasons = []
+        reasons = [
+            Reason("kind", f"/{name}", f"{name}: told by the system itself only, in its ticks; leave it out")
+            for name in _TICKS_OWN
+            if name in event
+        ]
         if isinstance(asset_id, str):
             reasons += self._check_asset(store_id, asset_id, "asset_id", event.get("asset_class"), event)
         if not isinstance(device_id, str):
@@ -376,7 +380,10 @@ class Gate:
 _PLACES: dict[str, tuple[tuple[str, tuple[str, ...] | None], ...]] = {
     "cv-detections": (("camera_id", ("camera",)), ("asset_id", None)),
     "lane-status": (("lane_id", ("lane",)),),
+    "alert-commands": (("asset_id", None),),
 }
+# What only a tick may carry: the system's own word on stores, devices and commands.
+_TICKS_OWN = ("roster", "store", "assets", "commands")
 
 
 def _retired(code: str, path: str, name: str, entry: Event, event: Event) -> list[Reason]:

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 
 class Record(NamedTuple):
-    """What goes on a topic. timestamp_ms: arrival time, epoch milliseconds."""
+    """What goes on a topic. timestamp_ms: arrival time, epoch milliseconds. headers: Kafka's; other sinks have none."""
 
     topic: str
     key: str
     value: bytes
     timestamp_ms: int
+    headers: tuple[tuple[str, bytes], ...] = ()

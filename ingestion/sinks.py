@@ -14,9 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ingestion.record import Record
+
+if TYPE_CHECKING:
+    from kafka import TopicPartition
+    from kafka.structs import OffsetAndMetadata
+
+Offsets = dict["TopicPartition", "OffsetAndMetadata"]
 
 
 class DeliveryFailed(RuntimeError):
@@ -68,23 +74,26 @@ class KafkaSink(Closing):
     first of them that is sent, and with `flush`. That also bounds what waits in memory.
     delivery_timeout_s: how long a broker may be away before DeliveryFailed. As long may readers have to wait after
         this process was killed outright, until the broker gives up its transaction.
+    transactional_id: where there is one such process at a time. A new one ends at once what the last one left open,
+        and a last one that is alive after all gets DeliveryFailed.
     """
 
     COMMIT_AFTER = (10_000, 16 * 1024 * 1024, 1.0)
 
-    def __init__(self, bootstrap: str, *, delivery_timeout_s: float = 120) -> None:
+    def __init__(self, bootstrap: str, *, delivery_timeout_s: float = 120, transactional_id: str | None = None) -> None:
         from kafka import KafkaProducer
 
         self._bootstrap = bootstrap
         self._timeout_s = delivery_timeout_s
         self._open: list[tuple[Record, Any]] = []  # records of the open transaction, each with its future
+        self._consumed: dict[str, Offsets] = {}  # of the open transaction: consumer group -> offsets
         self._bytes = 0
         self._began = 0.0
         self._held = False
         timeout_ms = round(delivery_timeout_s * 1000)
         self._producer = KafkaProducer(
             bootstrap_servers=bootstrap,
-            transactional_id=f"grocery-ingestion-{uuid.uuid4()}",
+            transactional_id=transactional_id or f"grocery-ingestion-{uuid.uuid4()}",
             transaction_timeout_ms=timeout_ms,
             acks="all",
             enable_idempotence=True,
@@ -114,7 +123,11 @@ class KafkaSink(Closing):
                 self._producer.begin_transaction()
                 self._began = time.monotonic()
             future = self._producer.send(
-                record.topic, record.value, key=record.key.encode(), timestamp_ms=record.timestamp_ms
+                record.topic,
+                record.value,
+                key=record.key.encode(),
+                timestamp_ms=record.timestamp_ms,
+                headers=list(record.headers),
             )
         except KafkaError as error:
             self._open.append((record, None))
@@ -138,6 +151,8 @@ class KafkaSink(Closing):
             for _, future in self._open:
                 if not future.succeeded():
                     raise future.exception or KafkaTimeoutError(f"no answer in {self._timeout_s:.0f} s")
+            for group, offsets in self._consumed.items():
+                self._producer.send_offsets_to_transaction(offsets, group)
             self._producer.commit_transaction()
         except KafkaError as error:
             self._fail(error)
@@ -156,6 +171,10 @@ class KafkaSink(Closing):
             raise
         finally:
             self._held = False
+
+    def consumed(self, offsets: Offsets, group: str) -> None:
+        """These offsets of a consumer group become committed together with the records sent in this transaction."""
+        self._consumed.setdefault(group, {}).update(offsets)
 
     def close(self) -> None:
         """Let go of the broker. What was not flushed is not delivered."""
@@ -181,6 +200,7 @@ class KafkaSink(Closing):
 
     def _forget(self) -> None:
         self._open.clear()
+        self._consumed.clear()
         self._bytes = 0
 
 

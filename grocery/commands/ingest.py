@@ -142,8 +142,10 @@ def ticker(
     """Write a tick per active store every few seconds, until stopped (Ctrl-C).
 
     A tick says that time passed though nothing was measured: without ticks a silent sensor is not noticed. The first
-    tick, and the next after a change in the topic `assets`, tells the engine which devices the store has. Run one
-    ticker for live traffic; a second one does no harm. A replayed or simulated file brings its own ticks.
+    tick, and the next after a change in the topics `stores` and `assets`, tells the engine the store's hours, assets
+    and devices. Commands for alerts go from `alert-commands` into ticks too, within half a second, each exactly once.
+    There is one ticker for live traffic: one that is started later takes the first one's place. A replayed or
+    simulated file brings its own ticks.
     """
     import signal
     import threading

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -91,6 +93,23 @@ def reading(number: int = 1, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def command(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """Somebody silences the freezer for an hour; a change to None takes the field away."""
+    event = {
+        "event_id": f"command-{number}",
+        "event_time": to_rfc3339(NOON - 1000),
+        "store_id": "store-001",
+        "schema_version": 1,
+        "command": "silence",
+        "topic": "alerts.cold-chain",
+        "actor": "store-manager",
+        "comment": "Door seal is being changed",
+        "asset_id": "s001-freezer-01",
+        "until": to_rfc3339(NOON + 3600_000),
+    }
+    return {name: value for name, value in (event | changes).items() if value is not None}
+
+
 def sale(**changes: Any) -> dict[str, Any]:
     return {
         "event_id": "s001-r-1",
@@ -133,6 +152,15 @@ class ListSink:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.flushed = 0
+        self.offsets: dict[str, Any] = {}
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        yield
+        self.flush()
+
+    def consumed(self, offsets: Any, group: str) -> None:
+        self.offsets[group] = dict(offsets)
 
     def send(self, record: Record) -> None:
         self.records.append(record)

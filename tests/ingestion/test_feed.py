@@ -6,9 +6,10 @@ import pytest
 
 from ingestion.feed import feed
 from ingestion.gate import READINGS
+from ingestion.relay import COMMANDS, already_relayed
 from ingestion.sinks import FileSink
 from ingestion.topics import DEAD_LETTERS
-from tests.ingestion.example import NOON, ListSink, arrival, chain, gate, reading, readings
+from tests.ingestion.example import NOON, ListSink, arrival, chain, command, gate, reading, readings
 
 
 def test_every_arrival_is_accepted_or_refused_and_the_sums_say_so() -> None:
@@ -30,6 +31,36 @@ def test_ticks_can_be_limited_to_what_the_replayed_devices_can_tell() -> None:
     ticks = [json.loads(record.value) for record in sink.records if b'"tick"' in record.value]
     assert {tick["store_id"] for tick in ticks} == {"store-002"}
     assert [device["device_id"] for device in ticks[0]["roster"]] == ["s002-freezer-01-t"]
+
+
+def test_a_command_among_the_arrivals_is_kept_and_relayed_at_its_arrival() -> None:
+    sink = ListSink()
+    given = arrival(command(), COMMANDS, NOON + 4_000)
+    done = feed([*readings(4), given, *readings(20)[5:]], gate(), sink, ticks_every_s=10)
+    at = [record.topic for record in sink.records].index(COMMANDS)
+    kept, told = sink.records[at : at + 2]
+    assert json.loads(kept.value) == command()
+    assert kept == already_relayed(gate().admit(given)[0])
+    assert (told.topic, told.key, told.timestamp_ms) == (READINGS, "store-001", NOON + 4_000)
+    assert json.loads(told.value)["commands"] == [command()]
+    assert (done.accepted, done.ticks) == (20, 2 * 2 + 1)
+
+
+def test_a_command_that_the_gate_refuses_is_not_relayed() -> None:
+    sink = ListSink()
+    wrong = [command(store_id="store-009"), command(until=None), command(asset_id="s001-freezer-99")]
+    arrivals = [arrival(one, COMMANDS) for one in wrong]
+    done = feed(arrivals, gate(), sink, ticks_every_s=10)
+    assert done.by_topic == {READINGS: 2, DEAD_LETTERS: 3}
+    assert done.by_reason == {"unknown_store": 1, "required": 1, "unknown_asset": 1}
+    assert not any(b"commands" in record.value for record in sink.records if record.topic == READINGS)
+
+
+def test_without_ticks_of_its_own_a_feed_leaves_commands_to_the_live_ticker() -> None:
+    sink = ListSink()
+    feed([arrival(command(), COMMANDS)], gate(), sink)
+    (record,) = sink.records
+    assert (record.topic, record.headers) == (COMMANDS, ())
 
 
 def test_a_second_feed_through_the_same_gate_counts_its_own() -> None:

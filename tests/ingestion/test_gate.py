@@ -13,7 +13,7 @@ from ingestion.topics import DEAD_LETTERS
 from schemas.contract import contract
 from schemas.instants import to_rfc3339
 from schemas.validate import validator
-from tests.ingestion.example import CIPHER, NOON, PSEUDONYMS, arrival, asset, chain, gate, reading, sale, store
+from tests.ingestion.example import CIPHER, NOON, PSEUDONYMS, arrival, asset, chain, command, gate, reading, sale, store
 
 LINE = {
     "line_no": 1,
@@ -106,6 +106,8 @@ def test_of_a_key_given_twice_only_one_value_goes_on() -> None:
         (reading(event_time=to_rfc3339(NOON + 24 * 3600_000)), "clock", "/event_time"),
         (reading(kind="tick"), "kind", "/kind"),
         (reading(kind="bad-reading", bad_reason="I say so"), "kind", "/kind"),
+        (reading(roster=[]), "kind", "/roster"),
+        (reading(commands=[command()]), "kind", "/commands"),
     ],
 )
 def test_what_cannot_be_used_becomes_a_letter_that_names_it(
@@ -120,7 +122,9 @@ def test_what_cannot_be_used_becomes_a_letter_that_names_it(
         assert path in [reason["path"] for reason in letter["reasons"] if reason["code"] == code]
 
 
-@pytest.mark.parametrize("name", ["alert", "alerts.cold-chain", "stores", "dead-letters", "nonsense", "unknown", ""])
+@pytest.mark.parametrize(
+    "name", ["alert", "alerts.cold-chain", "derived-metrics", "stores", "dead-letters", "nonsense", "unknown", ""]
+)
 def test_what_is_not_let_in_from_outside_is_refused(name: str) -> None:
     letter, records = refusal(reading(), name)
     assert codes(letter) == ["contract"]
@@ -227,6 +231,42 @@ def test_a_known_sensor_that_speaks_wrongly_leaves_a_marker() -> None:
     )
 
 
+FAHRENHEIT = reading(
+    device_id="s001-cooler-01-t", asset_id="s001-cooler-01", asset_class="cooler", unit="[degF]", value=38
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "why", "said"),
+    [
+        (dumps(reading()).replace(b"-18.5", b"NaN"), "not_a_number /value", "NaN"),
+        (dumps(reading()).replace(b"-18.5", b"Infinity"), "not_a_number /value", "Infinity"),
+        (reading(value=None), "type /value", None),
+        ({name: value for name, value in reading().items() if name != "value"}, "required /value", None),
+        (reading(value="ERR"), "type /value", '"ERR"'),
+        (reading(value=""), "type /value", '""'),
+        (reading(value=True), "type /value", "true"),
+        (reading(unit="kW"), "unit /unit", "-18.5"),
+        (reading(unit=None), "type /unit", "-18.5"),
+        (reading(unit="[degF]"), "unit /unit", "-18.5"),
+        # DS18B20: -127 is what its driver says of a probe that does not answer, 85 its register after power-on.
+        (reading(value=-127), "minimum /value", "-127"),
+        (reading(value=-127.0), "minimum /value", "-127.0"),
+        (reading(value=85), "maximum /value", "85"),
+        (FAHRENHEIT | {"value": -196.6}, "minimum /value", "-196.6"),
+        (FAHRENHEIT | {"value": 185}, "maximum /value", "185"),
+        (reading(asset_id="s001-freezer-99"), "unknown_asset /asset_id", "-18.5"),
+    ],
+)
+def test_what_a_known_sensor_says_wrongly_is_a_letter_and_a_marker_with_what_it_said(
+    event: dict[str, Any] | bytes, why: str, said: str | None
+) -> None:
+    _, (_, marker) = refusal(event)
+    told = body(marker)
+    assert (told["kind"], told["bad_reason"].split(", ")[0], told.get("raw_value")) == ("bad-reading", why, said)
+    assert "value" not in told
+
+
 def test_a_marker_of_a_device_with_a_wrong_clock_takes_the_arrival_time() -> None:
     _, records = refusal(reading(event_time=to_rfc3339(NOON + 10**9)))
     assert body(records[1])["event_time"] == to_rfc3339(NOON)
@@ -245,6 +285,45 @@ def test_a_marker_of_a_device_with_a_wrong_clock_takes_the_arrival_time() -> Non
 def test_who_cannot_be_told_for_sure_leaves_no_marker(event: dict[str, Any] | bytes) -> None:
     _, records = refusal(event)
     assert len(records) == 1
+
+
+def test_an_unknown_device_on_an_unknown_asset_is_a_letter_alone() -> None:
+    letter, records = refusal(reading(device_id="s001-freezer-99-t", asset_id="s001-freezer-99"))
+    assert codes(letter) == ["unknown_asset", "unknown_device"]
+    assert len(records) == 1
+
+
+def test_commands_pass_and_must_name_what_there_is() -> None:
+    for good in (
+        command(),
+        command(asset_id=None),
+        command(asset_id="store-001", topic="alerts.queue"),
+        command(asset_id=None, device_id="store-001/lanes_short"),
+    ):
+        (record,) = gate().admit(arrival(good, "alert-commands"))
+        assert (record.topic, record.key, body(record)) == ("alert-commands", "store-001", good)
+    for wrong, code in (
+        ({"store_id": "store-009"}, "unknown_store"),
+        ({"asset_id": "s001-freezer-99"}, "unknown_asset"),
+        ({"asset_id": "s002-freezer-01"}, "unknown_asset"),
+        ({"until": None}, "required"),
+        ({"actor": None}, "required"),
+        ({"until": "2026-10-05T13:00:00Z"}, "pattern"),
+    ):
+        letter, records = refusal(command(**wrong), "alert-commands")
+        assert (codes(letter), len(records)) == ([code], 1)
+
+
+def test_stock_on_the_books_passes_below_zero_and_not_in_halves() -> None:
+    stock = {name: reading()[name] for name in ("event_id", "event_time", "store_id", "schema_version")} | {
+        "product_id": "04012345678901",
+        "on_hand": -2,
+        "unit": "1",
+        "counted": False,
+        "source": "store-erp",
+    }
+    assert gate().admit(arrival(stock, "inventory"))[0].topic == "inventory"
+    assert codes(refusal(stock | {"on_hand": 1.5}, "inventory")[0]) == ["type"]
 
 
 def test_a_retired_asset_is_refused_from_its_last_day_on() -> None:
@@ -319,7 +398,9 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-_NAMES = st.sampled_from([*reading(), *GOOD_SALE, "loyalty_number", "sequence", "roster"])
+_NAMES = st.sampled_from(
+    [*reading(), *GOOD_SALE, "loyalty_number", "sequence", "roster", "store", "assets", "commands"]
+)
 
 
 _FUZZ = settings(database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
