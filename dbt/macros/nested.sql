@@ -14,6 +14,14 @@
 {% macro duckdb__map_value(column, key) %}map_extract_value({{ column }}, '{{ key }}'){% endmacro %}
 
 
+{#- How many elements an array column has; null where there is no array. -#}
+{% macro array_size(array) %}{{ return(adapter.dispatch('array_size')(array)) }}{% endmacro %}
+
+{% macro default__array_size(array) %}get_array_length({{ array }}){% endmacro %}
+
+{% macro duckdb__array_size(array) %}len({{ array }}){% endmacro %}
+
+
 {#- Second half of a FROM: one row per element of an array of structs, the element under `alias`. -#}
 {% macro each_element(array, alias) %}{{ return(adapter.dispatch('each_element')(array, alias)) }}{% endmacro %}
 

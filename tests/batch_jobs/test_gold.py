@@ -8,7 +8,16 @@ from batch_jobs.gold import GoldError, MissingSilver, NoGold, build, connect
 from tests.fixtures.gold import example_events
 from tests.fixtures.silver import write_silver
 
-TABLES = ("dim_store", "dim_asset", "dim_product", "fct_sensor_hour", "fct_alert", "fct_sale_line", "fct_queue_minute")
+TABLES = (
+    "dim_store",
+    "dim_asset",
+    "dim_product",
+    "fct_sensor_hour",
+    "fct_alert",
+    "fct_alert_command",
+    "fct_sale_line",
+    "fct_queue_minute",
+)
 
 
 def test_missing_silver_tables_are_named_with_the_next_step(tmp_path):

@@ -104,6 +104,17 @@ def test_lanes_open_follow_lane_status(connection):
     assert connection.sql(lanes).fetchall() == [(6, 1), (7, 2), (8, 2)]
 
 
+def test_a_command_is_told_with_its_answer_and_a_rejected_one_is_no_alert(connection):
+    told = "SELECT command_id, local_hour, answer, rejected_because FROM fct_alert_command WHERE store_id = 'store-001'"
+    assert connection.sql(f"{told} ORDER BY 1").fetchall() == [
+        ("c-store-001-0", 7, "carried out", None),
+        ("c-store-001-1", 7, "rejected", "no open alert nonsense"),
+        ("c-store-001-2", 7, "none yet", None),
+    ]
+    alerts = "SELECT alert_id, members FROM fct_alert ORDER BY 1"
+    assert connection.sql(alerts).fetchall() == [("a-store-001", 1), ("a-store-002", 1)]
+
+
 @pytest.mark.parametrize("question", questions(), ids=lambda q: q.name)
 def test_each_analyst_question_has_an_answer(question, connection):
     assert question.text.endswith("?")

@@ -4,6 +4,7 @@ with steps as (
         *,
         row_number() over (partition by alert_id order by sequence desc) as newest
     from {{ ref('stg_alert_events') }}
+    where not answers_command_only
 
 ),
 
@@ -16,6 +17,11 @@ summed as (
         min(case when event = 'escalated' then decided_at_utc end) as escalated_at_utc,
         min(case when event = 'acknowledged' then event_time_utc end) as acknowledged_at_utc,
         max(case severity when 'critical' then 3 when 'warning' then 2 else 1 end) as worst_rank,
+        min(case when event = 'silenced' then decided_at_utc end) as silenced_at_utc,
+        min(case when event = 'masked' then decided_at_utc end) as masked_at_utc,
+        max(case when event = 'closed' then decided_at_utc end) as closed_at_utc,
+        max(ends_at_utc) as last_end_utc,
+        max(members) as most_members,
         sum(case when event = 'corrected' then 1 else 0 end) as corrections,
         max(case when cause is not null or action is not null or goods is not null then sequence end) as closing_step,
         max(case when comment is not null then sequence end) as comment_step,
@@ -33,9 +39,13 @@ alerts as (
         summed.raised_at_utc,
         summed.escalated_at_utc,
         summed.acknowledged_at_utc,
+        summed.silenced_at_utc,
+        summed.masked_at_utc,
+        summed.closed_at_utc,
+        summed.most_members,
         summed.worst_rank,
         summed.corrections,
-        case when last_step.status = 'resolved' then coalesce(last_step.ends_at_utc, last_step.event_time_utc) end
+        case when last_step.status = 'resolved' then coalesce(summed.last_end_utc, last_step.event_time_utc) end
             as ended_at_utc,
         worst.worst_value as furthest_value,
         closing.cause as closing_cause,
@@ -73,7 +83,10 @@ select
     raised_at_utc,
     escalated_at_utc,
     acknowledged_at_utc,
+    silenced_at_utc,
+    masked_at_utc,
     ended_at_utc,
+    closed_at_utc,
     status,
     severity,
     case worst_rank when 3 then 'critical' when 2 then 'warning' else 'info' end as worst_severity,
@@ -86,6 +99,9 @@ select
     cast(steps as bigint) as steps,
     cast(corrections as bigint) as corrections,
     is_retrospective,
+    needs_closing,
+    part_of,
+    most_members as members,
     summary,
     closing_cause as cause,
     closing_action as action,
@@ -95,6 +111,7 @@ select
             then coalesce(closing_action, 'action not recorded')
                 || coalesce('; goods ' || closing_goods, '')
         when note is not null then note
+        when needs_closing then 'over, and still to be closed'
         when acknowledged_at_utc is not null then 'acknowledged, nothing recorded'
         when status = 'resolved' then 'over by itself, nothing recorded'
         else 'still open, nothing recorded'

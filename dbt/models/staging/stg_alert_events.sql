@@ -30,5 +30,11 @@ select
     comment,
     {{ struct_field('resolution', 'cause') }} as cause,
     {{ struct_field('resolution', 'action') }} as action,
-    {{ struct_field('resolution', 'goods') }} as goods
+    {{ struct_field('resolution', 'goods') }} as goods,
+    {{ utc('until') }} as until_utc,
+    coalesce(needs_closing, false) as needs_closing,
+    part_of,
+    cast(coalesce({{ array_size('members') }}, 0) as bigint) as members,
+    command_id,
+    rule = 'alert-command' as answers_command_only
 from {{ source('silver', 'alert') }}
