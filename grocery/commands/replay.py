@@ -158,7 +158,7 @@ def _replay_export(
         if not summary.readings:
             raise ValueError(f"{file}: not one cell could be read; correct the file or the mapping {mapping_file}")
         _deliver(
-            console, found, summary.readings, to, target, speed, ticks or None, _only(reference, summary), reference
+            console, found, summary.arrivals, to, target, speed, ticks or None, _only(reference, summary), reference
         )
 
 
@@ -319,6 +319,11 @@ def _show(console: Console, summary: Summary) -> None:
         )
     for kind, number in sorted(summary.resolved.items()):
         say(f"{number:,} rows in a local hour that is {kind} that night were placed by their order")
+    if summary.spoke:
+        say(
+            f"{summary.spoke:,} rejected with sensor and time known: they arrive too, so that the sensor counts "
+            "as wrong and not as silent"
+        )
     if summary.repeats:
         say(f"{summary.repeats:,} readings repeat another one exactly; they carry its event_id, and silver keeps one")
     if summary.rejected:

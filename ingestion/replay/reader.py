@@ -86,9 +86,9 @@ class Summary:
     """The account of one replay.
 
     lines: what the file's lines were; value_columns: cells per row; readings, missing, rejected: cells; repeats: how
-    many of the readings repeat another one, byte for byte; reasons: rejected cells by code; resolved: rows of doubtful
-    local hours whose order decided, by kind; examples: the first rejection of each code; first_ms, last_ms: epoch
-    milliseconds of the first and last reading.
+    many of the readings repeat another one, byte for byte; spoke: rejected cells whose sensor and time are known, which
+    arrive too; reasons: rejected cells by code; resolved: rows of doubtful local hours whose order decided, by kind;
+    examples: the first rejection of each code; first_ms, last_ms: epoch milliseconds of the first and last reading.
     """
 
     file: str
@@ -98,6 +98,7 @@ class Summary:
     repeats: int = 0
     missing: int = 0
     rejected: int = 0
+    spoke: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     resolved: Counter[str] = field(default_factory=Counter)
     examples: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -113,6 +114,10 @@ class Summary:
     @property
     def cells(self) -> int:
         return self.rows * self.value_columns
+
+    @property
+    def arrivals(self) -> int:
+        return self.readings + self.spoke
 
     def check(self) -> None:
         """Raises SumsDoNotAddUp."""
@@ -166,16 +171,18 @@ class Replay:
     def arrivals(self) -> Iterator[Arrival]:
         """One `sensor-readings` arrival per reading, in the order of device time, then of the file.
 
-        A file does not say when a reading arrived, so it arrives at the moment it was measured.
+        A file does not say when a reading arrived, so it arrives at the moment it was measured. A rejected cell whose
+        sensor and time are known arrives too, its text in place of a value: the gate refuses it and leaves a
+        `bad-reading` marker, so that a logger that writes ERR for hours is told to be wrong, and not to be silent.
         """
-        for ms, line, stream, value, reported, unit in self._spool.readings():
+        for ms, line, stream, value, reported, unit, text in self._spool.spoken():
             series = self._series[stream]
             when = to_rfc3339(ms)
             event: dict[str, Any] = {
                 "event_id": reading_id(series.device_id, series.metric, when),
                 "event_time": when,
                 **series.fields,
-                "value": value,
+                "value": value if text is None else text,
                 "unit": series.limits.unit,
             }
             if reported is not None:
@@ -324,7 +331,7 @@ class _Reading:
         summary = self.summary
         summary.lines = self.table.counts
         account = self.spool.account()
-        summary.readings, summary.repeats = account.readings, account.repeats
+        summary.readings, summary.repeats, summary.spoke = account.readings, account.repeats, account.spoke
         summary.first_ms, summary.last_ms = account.first_ms, account.last_ms
         summary.devices = tuple(sorted({self.streams[i].device_id for i in account.streams}))
         summary.stores = tuple(sorted({self.streams[i].fields["store_id"] for i in account.streams}))
@@ -436,9 +443,9 @@ class _Reading:
             else:
                 for cell in held.cells:
                     if isinstance(cell.outcome, Bad):
-                        self._reject(
-                            item.row, cell.position, self.table.names[cell.position], cell.text, cell.outcome, 1
-                        )
+                        name = self.table.names[cell.position]
+                        spoke = (ms, cell.stream) if cell.stream >= 0 else None
+                        self._reject(item.row, cell.position, name, cell.text, cell.outcome, 1, spoke)
                     else:
                         value, reported, unit = cell.outcome
                         converted = None if reported is None else np.array([reported])
@@ -537,16 +544,26 @@ class _Reading:
             outcome = parsed.outcome(code, member)
             name = member.column if isinstance(member, _Misfit) and member.column else self.table.names[position]
             text = member.text if isinstance(member, _Misfit) and member.column else column.text(code)
-            self._reject(int(lines[row]), position, name, text, outcome, 1)
+            spoke = (int(instants[row]), member.stream) if isinstance(member, Series) else None
+            self._reject(int(lines[row]), position, name, text, outcome, 1, spoke)
 
     def _unreadable_time(self, text: str) -> Bad:
         pattern = self.mapping.time.format
         return Bad("time", f"{text[:60]!r} is no time written like {pattern!r}", "correct the cell, or time.format")
 
-    def _reject(self, line: int, position: int, column: str | None, value: str, bad: Bad, cells: int) -> None:
+    def _reject(
+        self,
+        line: int,
+        position: int,
+        column: str | None,
+        value: str,
+        bad: Bad,
+        cells: int,
+        spoke: tuple[int, int] | None = None,
+    ) -> None:
         self.summary.rejected += cells
         self.summary.reasons[bad.code] += cells
-        self.spool.reject(line, position, column, value[:_SHOWN], bad, cells)
+        self.spool.reject(line, position, column, value[:_SHOWN], bad, cells, spoke)
 
     # --- which sensor
 

@@ -20,11 +20,13 @@ _MEMORY = "1GB"
 
 
 class Account(NamedTuple):
-    """What is in the spool. streams: numbers of the (device, metric) pairs that have readings."""
+    """What is in the spool. spoke: rejected cells whose sensor and time are known; streams: numbers of the (device,
+    metric) pairs that have readings or spoke."""
 
     readings: int
     repeats: int
     rejected: int
+    spoke: int
     first_ms: int | None
     last_ms: int | None
     streams: tuple[int, ...]
@@ -71,7 +73,7 @@ class Spool:
         )
         self._db.execute(
             "CREATE TABLE rejects (line BIGINT, position INTEGER, name VARCHAR, value VARCHAR, code VARCHAR,"
-            " reason VARCHAR, next_step VARCHAR, cells BIGINT)"
+            " reason VARCHAR, next_step VARCHAR, cells BIGINT, ms BIGINT, stream INTEGER)"
         )
         self._readings: list[_Readings] = []
         self._rejects: list[tuple[Any, ...]] = []
@@ -94,8 +96,20 @@ class Spool:
         if len(ms):
             self._readings.append((ms, lines, position, stream, values, reported, unit))
 
-    def reject(self, line: int, position: int, name: str | None, value: str, bad: Bad, cells: int) -> None:
-        self._rejects.append((line, position, name, value, bad.code, bad.reason, bad.next_step, cells))
+    def reject(
+        self,
+        line: int,
+        position: int,
+        name: str | None,
+        value: str,
+        bad: Bad,
+        cells: int,
+        spoke: tuple[int, int] | None = None,
+    ) -> None:
+        """spoke: (ms, stream) where a known sensor said this at a known time."""
+        self._rejects.append(
+            (line, position, name, value, bad.code, bad.reason, bad.next_step, cells, *(spoke or (None, None)))
+        )
 
     def flush(self) -> None:
         """Put what was added into the file."""
@@ -103,9 +117,9 @@ class Spool:
             self._db.from_arrow(_table(self._readings)).insert_into("readings")
             self._readings = []
         if self._rejects:
-            names = ["line", "position", "name", "value", "code", "reason", "next_step", "cells"]
+            names = ["line", "position", "name", "value", "code", "reason", "next_step", "cells", "ms", "stream"]
             columns = zip(*self._rejects, strict=True)
-            kinds = [pa.int64(), pa.int32(), *[pa.string()] * 5, pa.int64()]
+            kinds = [pa.int64(), pa.int32(), *[pa.string()] * 5, pa.int64(), pa.int64(), pa.int32()]
             arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
             self._db.from_arrow(pa.table(arrays, names)).insert_into("rejects")
             self._rejects = []
@@ -150,9 +164,13 @@ class Spool:
             "SELECT coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) n FROM several"
             " SEMI JOIN readings USING (line, position) GROUP BY stream, ms)"
         ).fetchone()[0]
-        rejected = self._db.execute("SELECT coalesce(sum(cells), 0)::BIGINT FROM rejects").fetchone()[0]
-        streams = self._db.execute("SELECT DISTINCT stream FROM readings ORDER BY stream").fetchall()
-        return Account(count, repeats, rejected, first, last, tuple(stream for (stream,) in streams))
+        rejected, spoke = self._db.execute(
+            "SELECT coalesce(sum(cells), 0)::BIGINT, count(stream) FROM rejects"
+        ).fetchone()
+        streams = self._db.execute(
+            "SELECT stream FROM readings UNION SELECT stream FROM rejects WHERE stream IS NOT NULL ORDER BY stream"
+        ).fetchall()
+        return Account(count, repeats, rejected, spoke, first, last, tuple(stream for (stream,) in streams))
 
     def examples(self) -> dict[str, dict[str, Any]]:
         """The first rejection of each code."""
@@ -163,10 +181,15 @@ class Spool:
         names = ("line", "column", "value", "reason", "next_step")
         return {code: dict(zip(names, rest, strict=True)) for code, *rest in rows}
 
-    def readings(self) -> Iterator[tuple[int, int, int, float, float | None, str | None]]:
-        """(ms, line, stream, value, reported, unit), by time and then as in the file."""
+    def spoken(self) -> Iterator[tuple[int, int, int, float | None, float | None, str | None, str | None]]:
+        """(ms, line, stream, value, reported, unit, None) of each reading, and (ms, line, stream, None, None, None,
+        text) of each rejected cell whose sensor and time are known; by time and then as in the file."""
         yield from self._rows(
-            "SELECT ms, line, stream, value, reported, unit FROM readings ORDER BY ms, line, position", _BATCH
+            "SELECT ms, line, stream, value, reported, unit, text FROM ("
+            " SELECT ms, line, position, stream, value, reported, unit, NULL AS text FROM readings UNION ALL"
+            " SELECT ms, line, position, stream, NULL, NULL, NULL, value FROM rejects WHERE stream IS NOT NULL)"
+            " ORDER BY ms, line, position",
+            _BATCH,
         )
 
     def rejects(self) -> Iterator[tuple[Any, ...]]:

@@ -27,9 +27,12 @@ def chain() -> Reference:
 
 
 def read(file: Path, mapping: Path, reference: Reference | None, **more):
-    """(summary, events, rejections) of an export."""
+    """(summary, readings, rejections) of an export."""
     with replay(file, load_mapping(mapping, reference), reference, **more) as found:
-        return found.summary, [json.loads(arrival.payload) for arrival in found], list(found.rejects())
+        arrived = [json.loads(arrival.payload) for arrival in found]
+        assert len(arrived) == found.summary.arrivals
+        readings = [event for event in arrived if not isinstance(event["value"], str)]
+        return found.summary, readings, list(found.rejects())
 
 
 def export(folder: Path, text: str, mapping: str, encoding: str = "utf-8") -> tuple[Path, Path]:
@@ -45,6 +48,9 @@ values: [{column: v, device: s002-freezer-01-t, unit: Cel}]
 
 
 # --- the nasty one: latin-1, decimal commas, thousands, both clock changes, doubled column, broken rows
+
+
+SPOKEN = ("number", "not_finite", "range")
 
 
 @pytest.fixture(scope="module")
@@ -197,14 +203,43 @@ def test_every_reading_follows_the_contract_passes_the_gate_and_comes_in_order(c
     gate = Gate(chain, Pseudonyms(b"k" * 32), Cipher(Fernet.generate_key()))
     with replay(file, load_mapping(mapping, chain), chain) as found:
         arrivals = list(found)
-    assert len(arrivals) == found.summary.readings > 0
-    for arrival in arrivals:
-        event = json.loads(arrival.payload)
+    events = [json.loads(arrival.payload) for arrival in arrivals]
+    assert sum(not isinstance(event["value"], str) for event in events) == found.summary.readings > 0
+    for arrival, event in zip(arrivals, events, strict=True):
+        if isinstance(event["value"], str):
+            continue
         assert reasons(event) == []
         assert to_ms(event["event_time"]) == arrival.arrived_ms
         assert [record.topic for record in gate.admit(arrival)] == ["sensor-readings"]
     times = [arrival.arrived_ms for arrival in arrivals]
     assert times == sorted(times)
+
+
+def test_what_a_known_sensor_said_wrongly_arrives_too_and_leaves_a_marker(chain):
+    """An empty logger is silent; one that writes ERR is not."""
+    gate = Gate(chain, Pseudonyms(b"k" * 32), Cipher(Fernet.generate_key()))
+    file, mapping = EXPORTS / "nasty_wide_latin1.csv", EXPORTS / "nasty_wide_latin1.yaml"
+    with replay(file, load_mapping(mapping, chain), chain) as found:
+        wrong = [arrival for arrival in found if isinstance(json.loads(arrival.payload)["value"], str)]
+        spoken = [(item["line"], item["value"]) for item in found.rejects() if item["code"] in SPOKEN]
+    assert found.summary.spoke == len(wrong) == len(spoken) == 7
+    said = []
+    for arrival in wrong:
+        letter, marker = (json.loads(record.value) for record in gate.admit(arrival))
+        assert [reason["code"] for reason in letter["reasons"]] == ["type"]
+        assert (marker["kind"], to_ms(marker["event_time"])) == ("bad-reading", arrival.arrived_ms)
+        assert (marker["device_id"], marker["metric"]) in {
+            (device["device_id"], device["metric"]) for asset in chain.assets.values() for device in asset["devices"]
+        }
+        said.append((int(arrival.source.rpartition(":")[2]), json.loads(marker["raw_value"])))
+    assert sorted(said) == sorted(spoken)
+
+
+def test_a_logger_that_only_ever_says_err_is_among_the_devices(chain, tmp_path):
+    text = "t,v\n2026-10-05 12:00,ERR\n2026-10-05 12:05,ERR\n"
+    summary, readings, _ = read(*export(tmp_path, text, ONE_SENSOR), chain)
+    assert (summary.readings, summary.spoke, readings) == (0, 2, [])
+    assert len(summary.devices) == 1
 
 
 def test_the_shipped_samples_show_what_their_mappings_say(chain):
