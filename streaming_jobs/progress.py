@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from streaming_jobs.runtime import COUNTED, DERIVED_COUNTED, ENGINE, WAITING
 
 
 class NotProcessed(TimeoutError):
@@ -87,16 +89,18 @@ def wait_until_processed(
     rest: str,
     job_id: str,
     job: str,
-    topic: str,
+    topic: str | Sequence[str],
     timeout_s: float = 300,
     on_progress: Callable[[Lag], None] | None = None,
 ) -> None:
-    """Return once every record that is on the topic now was decided on and its alerts are committed.
+    """Return once every record that is on the topic, or topics, now was decided on and its alerts are committed. Of a
+    job that derives: every record that the ticks are far enough past.
 
     job_id: of the run; where the job was resumed under another id meanwhile, that is followed. job: its name.
     Raises NotProcessed.
     """
     seen, run = Lag(0, 0), job_id
+    topics = (topic,) if isinstance(topic, str) else tuple(topic)
 
     def checkpoints() -> int:
         nonlocal run
@@ -108,7 +112,8 @@ def wait_until_processed(
 
     def behind() -> int:
         nonlocal seen
-        seen = lag(bootstrap, job, topic, taken(rest, run, topic))
+        found = [lag(bootstrap, job, name, taken(rest, run, name)) for name in topics]
+        seen = Lag(sum(item.records for item in found), sum(item.committed for item in found))
         if on_progress:
             on_progress(seen)
         return seen.records
@@ -138,19 +143,22 @@ def wait_until_processed(
         # What the source had read may still wait in a batch, whose alerts are committed with a later checkpoint; the
         # one under way may have been triggered before the batch was closed.
         more_checkpoints(3)
+        if counted(rest, run).get(WAITING):
+            until(lambda: counted(rest, run).get(WAITING, 1))
+            more_checkpoints(3)
     except RetryError as late:
         raise NotProcessed(
-            f"{job}: {seen.records} records of {topic} are not decided on after {timeout_s:.0f} s; "
+            f"{job}: {seen.records} records of {', '.join(topics)} are not decided on after {timeout_s:.0f} s; "
             f"look at {rest}/#/job/{run}"
         ) from late
 
 
 def counted(rest: str, job_id: str) -> dict[str, int]:
-    """What the engine could not use since the job's last start, by name; empty while Flink has no figures."""
-    from streaming_jobs.runtime import COUNTED, ENGINE
-
+    """What the engine could not use, and what waits before it, since the job's last start, by name; empty while Flink
+    has no figures."""
+    names = (*COUNTED, *DERIVED_COUNTED, WAITING)
     found: dict[str, int] = {}
-    for metric, value in _figures(rest, job_id, ENGINE, lambda metric: metric.rpartition(".")[2] in COUNTED, "sum"):
+    for metric, value in _figures(rest, job_id, ENGINE, lambda metric: metric.rpartition(".")[2] in names, "sum"):
         name = metric.rpartition(".")[2]
         found[name] = found.get(name, 0) + value
     return found

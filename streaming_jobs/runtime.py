@@ -8,6 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyflink.table import StreamTableEnvironment
+
+    from alerting.rules import RuleSet
 
 FOLDER = Path(__file__).parent
 MAX_PARALLELISM = 128
@@ -16,6 +22,10 @@ ENGINE = "engine"
 """Uid and name of the operator that decides."""
 COUNTED = ("unreadable", "other_store", "unusable", "duplicate", "too_late")
 """What the engine could not use, as metrics of that operator."""
+DERIVED_COUNTED = ("disordered", "crowded")
+"""What came, or went on, out of its place; of jobs that derive."""
+WAITING = "waiting"
+"""Records that only wait until the other topics have been read as far; of jobs that derive."""
 STATE_CACHE = 100_000
 """Keys a task keeps on Python's side in process mode; the default of 1000 makes a task with more stores 4x slower."""
 
@@ -26,11 +36,14 @@ class Job:
 
     name: of the folder, the Flink job, the consumer group and the transactional prefix: never change it.
     reads: topic by the table name that the query uses. rules: file in the chain's rules folder.
+    deriver: `package.module:Class` of a streaming_jobs.derive.Deriver, for a job that judges what it derives from its
+    topics; its query tags each record with its topic.
     """
 
     name: str
     reads: dict[str, str]
     rules: str
+    deriver: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -77,8 +90,11 @@ def run(job: Job, args: list[str]) -> None:
     env = StreamExecutionEnvironment.get_execution_environment(config)
     tables = StreamTableEnvironment.create(env)
     for table, topic in job.reads.items():
-        tables.execute_sql(kafka.source(table, topic, given["bootstrap"], job.name))
+        tables.execute_sql(kafka.source(table, topic, given["bootstrap"], job.name, aligned=job.deriver is not None))
     tables.execute_sql(kafka.alert_sink("alerts", rules.topic, given["bootstrap"], job.name))
+    if job.deriver is not None:
+        _derive(job, rules, tables, given["bootstrap"])
+        return
     decided = (
         tables.to_data_stream(tables.sql_query(job.query))
         .key_by(lambda row: row[0], key_type=Types.STRING())
@@ -90,3 +106,28 @@ def run(job: Job, args: list[str]) -> None:
     tables.execute_sql(
         "INSERT INTO alerts SELECT store_id, alert, TO_TIMESTAMP_LTZ(decided_ms, 3) AS decided_at FROM decided"
     )
+
+
+def _derive(job: Job, rules: RuleSet, tables: StreamTableEnvironment, bootstrap: str) -> None:
+    """The rest of a job that derives: two sinks behind one operator."""
+    from pyflink.common.typeinfo import Types
+
+    from streaming_jobs import kafka
+    from streaming_jobs.deriving import TOLD, DeriveAndDecide
+
+    tables.execute_sql(kafka.metric_sink("derived_metrics", bootstrap, job.name))
+    told = (
+        tables.to_data_stream(tables.sql_query(job.query))
+        .key_by(lambda row: row[0], key_type=Types.STRING())
+        .process(DeriveAndDecide(job.name, job.deriver, rules), output_type=TOLD)
+        .uid(ENGINE)
+        .name(ENGINE)
+    )
+    tables.create_temporary_view("told", tables.from_data_stream(told))
+    inserts = tables.create_statement_set()
+    for sink, column, stamp in (("alerts", "alert", "decided_at"), ("derived_metrics", "metric", "derived_at")):
+        inserts.add_insert_sql(
+            f"INSERT INTO {sink} SELECT store_id, {column}, TO_TIMESTAMP_LTZ(at_ms, 3) AS {stamp} FROM told "
+            f"WHERE {column} IS NOT NULL"
+        )
+    inserts.execute()
