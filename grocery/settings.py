@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     chain: Path = Field(PROJECT / "chain", description="The chain's own facts and wishes: stores, assets, rules.")
     kafka: str | None = Field(None, description="Bootstrap servers; without it, those of the running local stack.")
     lake: str | None = Field(None, description="Folder or s3a:// address of the lake; default <work>/lake.")
+    actor: str | None = Field(
+        None, description="Who gives commands for alerts: a role or work number, never a name; --as goes before it."
+    )
     pseudonym_key: SecretStr | None = Field(None, description="Pseudonym key; default: made once in <home>/keys.")
     dead_letter_key: SecretStr | None = Field(None, description="Fernet key; default: made once in <home>/keys.")
 

@@ -1,4 +1,4 @@
-"""`grocery alerts` as a person meets it."""
+"""`grocery alerts` without a broker and with one; tests/grocery/alerts has the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from grocery.cli import app
-from grocery.commands.alerts import line
 from ingestion.record import Record
 from ingestion.sinks import KafkaSink
 from tests.alerting.logs import CASES, case_log, decide
@@ -20,23 +19,6 @@ BY_NAME = {folder.name: folder for folder in CASES}
 
 def told(case: str) -> list[dict]:
     return decide(case_log(BY_NAME[case]))
-
-
-def test_a_line_says_when_what_how_bad_where_and_why():
-    raised, resolved = (line(event).plain for event in told("freezer_door_left_open"))
-    assert raised == (
-        "2026-10-05 08:40:00Z raised    warning  store-001 s001-freezer-01 freezer_too_warm  "
-        "s001-freezer-01 in store-001 has been too warm for 30 min: -12.8 °C, limit -15 °C"
-    )
-    assert resolved.endswith("s001-freezer-01-t is back")
-
-
-def test_a_line_says_why_an_alert_ended_without_its_readings():
-    assert line(told("retired_while_too_warm")[-1]).plain.endswith("the device has left the roster")
-
-
-def test_an_alert_about_old_readings_says_so():
-    assert line(told("offline_for_six_hours")[2]).plain.endswith("(told after the fact)")
 
 
 def test_without_a_broker_the_next_step_is_named(monkeypatch, tmp_path):
