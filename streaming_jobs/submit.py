@@ -16,7 +16,7 @@ class Cluster(Protocol):
     @property
     def kafka(self) -> str: ...
 
-    def submit(self, name: str, py_file: Path, args: list[str]) -> str: ...
+    def submit(self, name: str, py_file: Path, args: list[str], *, start_from: Path | None = None) -> str: ...
 
 
 def jobs() -> dict[str, Job]:
@@ -33,14 +33,16 @@ def job_named(name: str) -> Job:
     return known[name]
 
 
-def submit(cluster: Cluster, job: str, rules: Path) -> str:
+def submit(cluster: Cluster, job: str, rules: Path, start_from: Path | None = None) -> str:
     """Start a job with the rules of a file; returns Flink's job id.
 
-    A job that ran on this cluster before goes on from its newest checkpoint, with these rules.
+    A job that ran on this cluster before goes on from where it was, with these rules.
+    start_from: a savepoint to begin with instead.
     Raises LookupError for an unknown job, RuleError where the rules cannot be used (nothing is submitted then), OSError
     where there is no such file, and what the cluster raises where it refuses the job.
     """
     known = job_named(job)
     text = rules.read_text("utf-8")
     parse_rules(text, str(rules))
-    return cluster.submit(job, known.folder / "job.py", arguments(cluster.kafka, text, str(rules)))
+    given = arguments(cluster.kafka, text, str(rules))
+    return cluster.submit(job, known.folder / "job.py", given, start_from=start_from)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from grocery.stack import Stack
 
-app = typer.Typer(help="Flink jobs: submit, status, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Flink jobs: submit, status, savepoint, cancel.", no_args_is_help=True)
 
 _Job = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, e.g. cold_chain.")]
 
@@ -30,15 +30,23 @@ def submit(
     rules: Annotated[
         Path | None, typer.Option("--rules", help="Rule file; default: rules/JOB.yaml of the chain.")
     ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", metavar="SAVEPOINT", help="Begin with this savepoint; it is only read.")
+    ] = None,
 ) -> None:
     """Check a job's rules and run it on the local stack; returns once Flink has taken it.
 
     The rules travel with the job, so a change of the file needs a cancel and a submit. A job that was cancelled goes on
     from its newest checkpoint, with the new rules; its open alerts stay open.
 
-    Example:
+    A savepoint holds how far the topics were read: begin with one only on the broker it was made with, or on one that
+    was given the same log.
+
+    Examples:
 
       grocery stack up && grocery stream submit cold_chain
+
+      grocery stream submit cold_chain --from savepoints/savepoint-1a2b3c-0123456789ab
     """
     from rich.console import Console
 
@@ -52,7 +60,7 @@ def submit(
         file = rules or settings().chain / "rules" / job_named(job).rules
         stack = _stack()
         with console.status(f"Submitting {job} with {file}…"):
-            job_id = hand_over(stack, job, file)
+            job_id = hand_over(stack, job, file, start_from)
         now = stack.job(job)
     console.print(f"{job} runs as {job_id}: {stack.flink_rest}/#/job/{job_id}", highlight=False, soft_wrap=True)
     if now is not None and now.resumed_from:
@@ -111,6 +119,37 @@ def _patiently(ask: Callable[[], dict[str, int]]) -> dict[str, int]:
         retry_error_callback=lambda _: {},
     )
     return patient(ask)
+
+
+@app.command()
+def savepoint(
+    job: _Job,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="Folder to put it under; default: the stack's own."),
+    ] = None,
+) -> None:
+    """Take a savepoint of a running job: its whole state in one folder, to begin with again. The job runs on.
+
+    It is written in Flink's canonical format, so a later release and a later Flink read it. With --to it is yours:
+    nothing of ours ever removes it.
+
+    Example:
+
+      grocery stream savepoint cold_chain --to savepoints
+    """
+    from rich.console import Console
+
+    from grocery.gateway import clear_errors
+    from streaming_jobs.submit import job_named
+
+    console = Console()
+    with clear_errors():
+        job_named(job)
+        with console.status(f"{job}: taking a savepoint…"):
+            made = _stack().savepoint(job, to)
+    console.print(f"{job}: {made}", highlight=False, soft_wrap=True)
+    console.print(f"Begin with it: `grocery stream submit {job} --from {made}`", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -6,8 +6,11 @@ import importlib.util
 import json
 import os
 import re
+import struct
 import subprocess
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from typing import Any
 from grocery.stack.errors import StackError
 
 SUBMIT_S = 180
+SAVEPOINT_S = 300
+SNAPSHOT_MAGIC = 0x4960672D
 TERMINAL = frozenset({"FINISHED", "FAILED", "CANCELED"})
 
 
@@ -59,16 +64,69 @@ def cancel(rest: str, job_id: str) -> None:
             raise StackError(f"job {job_id} cannot be cancelled: {error.read().decode(errors='replace')}") from error
 
 
+def savepoint(rest: str, job_id: str, folder: Path, *, stop: bool = False) -> Path:
+    """Take a savepoint of a running job into a new folder under `folder` and return it, once it is complete.
+
+    The format is Flink's canonical one, which any state backend and later Flink restores. stop: end the job with it;
+    what the job had decided until then is committed, and nothing is drained: open windows go into the savepoint.
+    Raises StackError with Flink's cause; a job that could not be stopped then runs on.
+    """
+    # Flink's words for the same target differ between the two requests.
+    if stop:
+        path, body = "stop", {"targetDirectory": folder.as_uri(), "drain": False}
+    else:
+        path, body = "savepoints", {"target-directory": folder.as_uri(), "cancel-job": False}
+    asked = _post(f"{rest}/jobs/{job_id}/{path}", body | {"formatType": "CANONICAL"}, f"a savepoint of job {job_id}")
+    end = time.monotonic() + SAVEPOINT_S
+    while time.monotonic() < end:
+        now = get(rest, f"/jobs/{job_id}/savepoints/{asked['request-id']}")
+        if now is not None and now["status"]["id"] == "COMPLETED":
+            location = now["operation"].get("location")
+            if location is None:
+                cause = now["operation"]["failure-cause"]["stack-trace"]
+                raise StackError(f"no savepoint of job {job_id} was made:\n{_root_cause(cause)}")
+            return Path(urllib.parse.urlparse(location).path)
+        time.sleep(0.1)
+    raise StackError(f"no savepoint of job {job_id} was made within {SAVEPOINT_S} s; look at {rest}/#/job/{job_id}")
+
+
+def _post(url: str, body: dict[str, Any], what: str) -> dict[str, Any]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise StackError(f"Flink refuses {what}: {_root_cause(error.read().decode(errors='replace'))}") from error
+    except OSError as error:
+        raise StackError(f"Flink did not answer when asked for {what}: {error}") from error
+
+
+def _root_cause(trace: str) -> str:
+    """What a Java stack trace is about: its last `Caused by`, or its first line."""
+    lines = [line for line in trace.splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    return (causes[-1].removeprefix("Caused by: ") if causes else lines[0] if lines else "no cause given").strip()
+
+
 def run(
-    rest: str, py_file: str, args: list[str], env: dict[str, str], jar: Path, python: str, checkpoint: Path | None
+    rest: str,
+    py_file: str,
+    args: list[str],
+    env: dict[str, str],
+    jar: Path,
+    python: str,
+    start_from: Path | None,
+    claim: bool = False,
 ) -> str:
-    """Submit a Python job and return its id; from `checkpoint` where one is given, which the job then owns.
+    """Submit a Python job and return its id.
+
+    start_from: a checkpoint or savepoint. claim: the job owns it from now on and removes it when it needs it no more.
 
     Raises StackError with the end of what Flink's client said.
     """
     command = [str(package() / "bin" / "flink"), "run", "--detached", "--jobmanager", rest.removeprefix("http://")]
-    if checkpoint is not None:
-        command += ["--fromSavepoint", checkpoint.as_uri(), "--claimMode", "CLAIM"]
+    if start_from is not None:
+        command += ["--fromSavepoint", start_from.as_uri(), "--claimMode", "CLAIM" if claim else "NO_CLAIM"]
     command += ["--jarfile", str(jar), "-pyexec", python, "-pyclientexec", python, "--python", py_file, *args]
     try:
         done = subprocess.run(
@@ -90,14 +148,24 @@ def run(
     return submitted[1]
 
 
-def newest_checkpoint(checkpoints: Path, job_ids: list[str]) -> Path | None:
-    """The newest complete checkpoint of a job's runs (ids oldest first); None when none was completed.
+def newest_snapshot(job_id: str, *folders: Path) -> Path | None:
+    """The newest complete checkpoint or savepoint that one run has left in these folders; None where there is none.
 
-    A checkpoint is complete when its `_metadata` is there: Flink writes that last. Later runs went on from earlier
-    ones, so the last run that completed any has the newest.
+    folders: each with a folder a run, by job id. A run numbers both in one row. `_metadata` is written last, so what
+    has one is complete.
     """
-    for job_id in reversed(job_ids):
-        complete = [file.parent for file in (checkpoints / job_id).glob("chk-*/_metadata")]
-        if complete:
-            return max(complete, key=lambda folder: int(folder.name.removeprefix("chk-")))
-    return None
+    found = [(number(file.parent), file.parent) for folder in folders for file in (folder / job_id).glob("*/_metadata")]
+    return max(found, default=(0, None))[1]
+
+
+def number(snapshot: Path) -> int:
+    """Which of its run's checkpoints and savepoints this one is. Raises StackError where it is none of Flink's."""
+    head = struct.Struct(">IIq")  # magic number, format version, checkpoint id: Flink's MetadataV3Serializer and later
+    try:
+        with (snapshot / "_metadata").open("rb") as file:
+            magic, _, checkpoint_id = head.unpack(file.read(head.size))
+    except (OSError, struct.error) as error:
+        raise StackError(f"{snapshot}: not a checkpoint or savepoint that Flink could read: {error}") from error
+    if magic != SNAPSHOT_MAGIC:
+        raise StackError(f"{snapshot}: its _metadata was not written by Flink")
+    return checkpoint_id

@@ -63,7 +63,7 @@ class Status:
 class JobStatus:
     """A job by name. state: Flink's word, or UNKNOWN while no job manager answers or it has forgotten the job.
 
-    wanted: whether it shall run, so that it is resumed. resumed_from: the checkpoint this run began with.
+    wanted: whether it shall run, so that it is resumed. resumed_from: the checkpoint or savepoint this run began with.
     """
 
     name: str
@@ -193,14 +193,25 @@ class Stack:
 
     # ---- jobs
 
-    def submit(self, name: str, py_file: Path, args: list[str] | None = None, env: dict[str, str] | None = None) -> str:
+    def submit(
+        self,
+        name: str,
+        py_file: Path,
+        args: list[str] | None = None,
+        env: dict[str, str] | None = None,
+        start_from: Path | None = None,
+    ) -> str:
         """Run a Python job under a name that stays, and return Flink's job id.
 
-        A job that was cancelled, or whose stack was down, goes on from its newest complete checkpoint; use `forget` to
-        begin anew. From now on it is resumed whenever the job manager has lost it.
+        A job that was cancelled, or whose stack was down, goes on from its newest checkpoint or savepoint; use `forget`
+        to begin anew. From now on it is resumed whenever the job manager has lost it.
 
-        env: for the client that builds the job. Raises StackError: it runs already, or Flink refuses it.
+        env: for the client that builds the job. start_from: a savepoint to begin with instead, which is only read.
+        Raises StackError: it runs already, Flink refuses it, or there is no such savepoint.
         """
+        if start_from is not None:
+            start_from = start_from.absolute()
+            flink.number(start_from)
         with state.locked(self.home, "submit"):
             now = self.job(name)
             if now is not None and now.state not in flink.TERMINAL and now.state != "UNKNOWN":
@@ -212,12 +223,12 @@ class Stack:
                     args=list(args or []),
                     env=dict(env or {}),
                     wanted=False,
-                    job_ids=before.job_ids if before else [],
+                    runs=before.runs if before else [],
                 )
-            return self._run(name)
+            return self._run(name, start_from)
 
     def resume(self, name: str) -> JobStatus | None:
-        """Submit a remembered job again from its newest complete checkpoint; None when it runs or is not wanted."""
+        """Submit a remembered job again from where it was; None when it runs or is not wanted."""
         with state.locked(self.home, "submit"):
             if name not in self.forgotten_jobs():
                 return None
@@ -243,8 +254,9 @@ class Stack:
         self.cancel(name)
         with state.locked(self.home, "submit"), state.edit(self.home) as remembered:
             gone = remembered.jobs.pop(name)
-        for job_id in gone.job_ids:
-            shutil.rmtree(self.home / "checkpoints" / job_id, ignore_errors=True)
+        for run in gone.runs:
+            for folder in self._snapshots:
+                shutil.rmtree(folder / run.job_id, ignore_errors=True)
 
     def job(self, name: str) -> JobStatus | None:
         """One job's state now; None for a name that was never submitted."""
@@ -260,10 +272,10 @@ class Stack:
         return [
             JobStatus(
                 name=name,
-                job_id=job.job_ids[-1] if job.job_ids else None,
-                state=states.get(job.job_ids[-1], "UNKNOWN") if job.job_ids else "UNKNOWN",
+                job_id=job.job_id,
+                state=states.get(job.job_id, "UNKNOWN"),
                 wanted=job.wanted,
-                resumed_from=job.resumed_from,
+                resumed_from=job.runs[-1].began_from if job.runs else None,
                 error=job.error,
             )
             for name, job in remembered.jobs.items()
@@ -277,7 +289,7 @@ class Stack:
         states = flink.job_states(f"http://{_address(remembered.ports['rest'])}")
         if states is None:
             return []
-        return [name for name, job in remembered.jobs.items() if job.wanted and job.job_ids[-1] not in states]
+        return [name for name, job in remembered.jobs.items() if job.wanted and job.job_id not in states]
 
     def retire_ended_jobs(self) -> None:
         """A job that finished, failed for good or was cancelled on Flink's web page is not wanted any more."""
@@ -293,10 +305,39 @@ class Stack:
         if supervisor is not None:
             supervisor.shutdown()
 
-    def _run(self, name: str) -> str:
+    def savepoint(self, name: str, to: Path | None = None) -> Path:
+        """Take a savepoint of a running job and return its folder; the job runs on.
+
+        to: a folder to put it under; by default the stack's own, where it goes when the job is forgotten.
+        Raises StackError: the job does not run, or Flink's cause why there is none.
+        """
+        job = self._known(name)
+        if job.job_id is None or job.state != "RUNNING":
+            raise StackError(
+                f"job {name} is {job.state}, only a running job gives a savepoint; see: grocery stream status"
+            )
+        folder = (to or self.home / "savepoints" / job.job_id).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        return flink.savepoint(self.flink_rest, job.job_id, folder)
+
+    @property
+    def _snapshots(self) -> tuple[Path, Path]:
+        """Folders with a folder a run: Flink's checkpoints, and the savepoints that this stack took."""
+        return self.home / "checkpoints", self.home / "savepoints"
+
+    def _newest(self, job: state.Job) -> Path | None:
+        """Where a job would go on: the newest checkpoint or savepoint of its last run that made one. What a run began
+        with goes before anything of earlier runs."""
+        for run in reversed(job.runs):
+            found = flink.newest_snapshot(run.job_id, *self._snapshots)
+            if found or run.began_from:
+                return found or Path(run.began_from)
+        return None
+
+    def _run(self, name: str, start_from: Path | None = None) -> str:
         """Submit a remembered job; the caller holds the lock `submit`."""
         job = state.read(self.home).jobs[name]
-        checkpoint = flink.newest_checkpoint(self.home / "checkpoints", job.job_ids)
+        start_from = start_from or self._newest(job)
         error = None
         try:
             job_id = flink.run(
@@ -306,7 +347,9 @@ class Stack:
                 self._environment() | job.env,
                 flink.connector(settings().jars),
                 sys.executable,
-                checkpoint,
+                start_from,
+                # A savepoint stays: whoever took it may want to go back to it.
+                claim=start_from is not None and start_from.is_relative_to(self.home / "checkpoints"),
             )
         except StackError as refused:
             error = str(refused)
@@ -317,8 +360,7 @@ class Stack:
                 known.error = error
                 if error is None:
                     known.wanted = True
-                    known.job_ids.append(job_id)
-                    known.resumed_from = str(checkpoint) if checkpoint else None
+                    known.runs.append(state.Run(job_id=job_id, began_from=start_from and str(start_from)))
         return job_id
 
     def _known(self, name: str) -> JobStatus:

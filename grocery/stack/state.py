@@ -6,29 +6,41 @@ The command line and the keeper process both write it, so every change happens u
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field
+
+
+class Run(BaseModel):
+    """One run of a job on Flink. began_from: the checkpoint or savepoint it was started with, None: anew."""
+
+    job_id: str
+    began_from: str | None = None
 
 
 class Job(BaseModel):
     """One job by name.
 
-    wanted: it shall run. job_ids: Flink's ids of all its runs, oldest first; a resumed run gets a new id.
-    resumed_from: the checkpoint its last run began with. error: why its last submission was refused.
+    wanted: it shall run. runs: oldest first; a resumed job gets a new one. error: why its last submission was refused.
     """
 
     py_file: str
     args: list[str] = []
     env: dict[str, str] = {}
     wanted: bool = True
-    job_ids: list[str] = []
-    resumed_from: str | None = None
+    runs: list[Run] = []
     error: str | None = None
+
+    @property
+    def job_id(self) -> str | None:
+        """Flink's id of the last run."""
+        return self.runs[-1].job_id if self.runs else None
 
 
 class Owner(BaseModel):
@@ -41,7 +53,7 @@ class Owner(BaseModel):
 class State(BaseModel):
     """ports: by name (kafka, controller, rest, rpc, supervisor). password: guards supervisord's local port."""
 
-    version: int = 1
+    version: int = 2
     ports: dict[str, int] = {}
     password: str = Field(default_factory=lambda: secrets.token_urlsafe(24))
     owner: Owner | None = None
@@ -51,9 +63,23 @@ class State(BaseModel):
 def read(home: Path) -> State | None:
     """The remembered state; None when no stack was ever started here."""
     try:
-        return State.model_validate_json((home / "stack.json").read_text())
+        text = (home / "stack.json").read_text()
     except FileNotFoundError:
         return None
+    found = json.loads(text)
+    if found["version"] == 1:
+        _upgrade(found)
+    return State.model_validate(found)
+
+
+def _upgrade(found: dict[str, Any]) -> None:
+    """From version 1, which had Flink's ids and the last run's beginning apart."""
+    found["version"] = 2
+    for job in found["jobs"].values():
+        job["runs"] = [{"job_id": job_id} for job_id in job.pop("job_ids")]
+        began_from = job.pop("resumed_from")
+        if job["runs"]:
+            job["runs"][-1]["began_from"] = began_from
 
 
 @contextmanager

@@ -1,5 +1,7 @@
+import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -38,12 +40,16 @@ def listener() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-def checkpoint(folder: Path, job_id: str, number: int, *, complete: bool = True) -> Path:
-    made = folder / job_id / f"chk-{number}"
+def snapshot(home: Path, kind: str, job_id: str, name: str, number: int) -> Path:
+    """A complete checkpoint or savepoint as far as this stack reads it."""
+    made = home / kind / job_id / name
     made.mkdir(parents=True)
-    if complete:
-        (made / "_metadata").touch()
+    (made / "_metadata").write_bytes(struct.pack(">IIq", flink.SNAPSHOT_MAGIC, 6, number))
     return made
+
+
+def begins_from(home: Path, *runs: state.Run) -> Path | None:
+    return Stack(home, home)._newest(state.Job(py_file="job.py", runs=list(runs)))
 
 
 # ---- ports
@@ -67,35 +73,63 @@ def test_free_ports_are_all_different():
     assert len(set(ports.free_ports(20))) == 20
 
 
-# ---- checkpoints
+# ---- where a job goes on
 
 
 def test_the_newest_complete_checkpoint_is_found_by_number_not_by_name(tmp_path):
-    checkpoint(tmp_path, "a", 9)
-    newest = checkpoint(tmp_path, "a", 10)
-    assert flink.newest_checkpoint(tmp_path, ["a"]) == newest
+    snapshot(tmp_path, "checkpoints", "a", "chk-9", 9)
+    newest = snapshot(tmp_path, "checkpoints", "a", "chk-10", 10)
+    assert begins_from(tmp_path, state.Run(job_id="a")) == newest
 
 
 def test_a_checkpoint_without_metadata_is_incomplete_and_passed_over(tmp_path):
-    complete = checkpoint(tmp_path, "a", 4)
-    checkpoint(tmp_path, "a", 5, complete=False)
-    assert flink.newest_checkpoint(tmp_path, ["a"]) == complete
+    complete = snapshot(tmp_path, "checkpoints", "a", "chk-4", 4)
+    (tmp_path / "checkpoints" / "a" / "chk-5").mkdir()
+    assert begins_from(tmp_path, state.Run(job_id="a")) == complete
 
 
-def test_a_later_run_without_any_checkpoint_falls_back_to_the_run_before(tmp_path):
-    before = checkpoint(tmp_path, "a", 7)
-    checkpoint(tmp_path, "b", 8, complete=False)
-    assert flink.newest_checkpoint(tmp_path, ["a", "b", "c"]) == before
+def test_a_savepoint_that_stopped_a_run_goes_before_its_checkpoints(tmp_path):
+    snapshot(tmp_path, "checkpoints", "a", "chk-9", 9)
+    savepoint = snapshot(tmp_path, "savepoints", "a", "savepoint-a-1", 10)
+    assert begins_from(tmp_path, state.Run(job_id="a")) == savepoint
+
+
+def test_a_savepoint_that_a_run_outlived_does_not(tmp_path):
+    snapshot(tmp_path, "savepoints", "a", "savepoint-a-1", 10)
+    later = snapshot(tmp_path, "checkpoints", "a", "chk-11", 11)
+    assert begins_from(tmp_path, state.Run(job_id="a")) == later
+
+
+def test_a_later_run_without_any_checkpoint_begins_where_it_began(tmp_path):
+    snapshot(tmp_path, "checkpoints", "a", "chk-7", 7)
+    given = snapshot(tmp_path, "elsewhere", "x", "savepoint-x", 3)
+    runs = state.Run(job_id="a"), state.Run(job_id="b", began_from=str(given)), state.Run(job_id="c")
+    assert begins_from(tmp_path, *runs) == given
 
 
 def test_a_later_runs_checkpoint_goes_before_an_earlier_runs(tmp_path):
-    checkpoint(tmp_path, "a", 12)
-    later = checkpoint(tmp_path, "b", 3)
-    assert flink.newest_checkpoint(tmp_path, ["a", "b"]) == later
+    snapshot(tmp_path, "checkpoints", "a", "chk-12", 12)
+    later = snapshot(tmp_path, "checkpoints", "b", "chk-3", 3)
+    assert begins_from(tmp_path, state.Run(job_id="a"), state.Run(job_id="b")) == later
 
 
-def test_a_job_that_never_completed_a_checkpoint_has_none(tmp_path):
-    assert flink.newest_checkpoint(tmp_path, ["a"]) is None
+def test_a_job_that_never_completed_a_checkpoint_begins_anew(tmp_path):
+    assert begins_from(tmp_path, state.Run(job_id="a")) is None
+
+
+def test_a_folder_that_is_no_savepoint_is_refused_before_anything_is_submitted(tmp_path):
+    with pytest.raises(StackError, match="elsewhere: not a checkpoint or savepoint"):
+        Stack(tmp_path, tmp_path).submit("counting", COUNTING_JOB, start_from=tmp_path / "elsewhere")
+    assert state.read(tmp_path) is None
+
+
+def test_the_state_of_the_first_release_is_read(tmp_path):
+    job = {"py_file": "job.py", "job_ids": ["a", "b"], "resumed_from": "/chk-3"}
+    (tmp_path / "stack.json").write_text(json.dumps({"version": 1, "password": "secret", "jobs": {"counting": job}}))
+    assert state.read(tmp_path).jobs["counting"].runs == [
+        state.Run(job_id="a"),
+        state.Run(job_id="b", began_from="/chk-3"),
+    ]
 
 
 # ---- state and configuration
