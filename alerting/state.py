@@ -177,7 +177,7 @@ def _from_1(old: dict[str, Any]) -> dict[str, Any]:
         for name, track in list(tracks.items()):
             if track[2] is not None:
                 alerts[name] = track[2]
-            tracks[name] = track[:2]
+            tracks[name] = [*track[:2], [None] * len(track[0])]
         for alert in alerts.values():
             # When it was raised was not written down: as of the first reading, nothing late can contradict it.
             alert += [alert[3]]
