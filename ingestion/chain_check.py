@@ -117,6 +117,10 @@ def _stores(entries: Iterable[Entry]) -> Iterable[Problem]:
                 )
 
 
+_METERED = ("power", "energy", "water")
+"""Metrics of which an asset has one device: what is derived of a meter is told by its asset."""
+
+
 def _assets(entries: list[Entry]) -> Iterable[Problem]:
     units = metric_units(contract("sensor-readings"))
     stores = {entry.event["store_id"] for entry in entries if entry.name == "stores"}
@@ -141,8 +145,16 @@ def _assets(entries: list[Entry]) -> Iterable[Problem]:
             yield entry.problem("/parent_id", f"{label}: is its own parent")
         if event.get("gtin") and event["gtin"] not in gtins:
             yield entry.problem("/gtin", f"{label}: product {event['gtin']} is not in products.yaml")
+        metrics: set[str] = set()
         for index, device in enumerate(event["devices"]):
             where = f"/devices/{index}"
+            if device["metric"] in metrics and device["metric"] in _METERED:
+                yield entry.problem(
+                    f"{where}/metric",
+                    f"{label}: device {device['device_id']} is its second one of {device['metric']}; "
+                    "an asset has one, give the other an asset of its own",
+                )
+            metrics.add(device["metric"])
             owner = owners.setdefault(device["device_id"], event["asset_id"])
             if owner != event["asset_id"]:
                 yield entry.problem(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from ruamel.yaml import YAML
 
 from alerting.engine import Engine, run
 from alerting.events import Event, Expected, Logged
@@ -21,7 +22,9 @@ STORE = "store-001"
 FREEZER = "s001-freezer-01-t"
 RULES = Path(__file__).with_name("basic.yaml")
 SHIPPED = Path(__file__).parents[2] / "chain" / "rules" / "cold_chain.yaml"
-CASES = sorted(folder for folder in (Path(__file__).parents[1] / "cases").iterdir() if folder.is_dir())
+FOLDERS = sorted(folder for folder in (Path(__file__).parents[1] / "cases").iterdir() if folder.is_dir())
+JOB_OF = {folder: YAML(typ="safe").load(folder / "expect.yaml").get("job", "cold_chain") for folder in FOLDERS}
+CASES = [folder for folder in FOLDERS if JOB_OF[folder] == "cold_chain"]
 
 
 @cache

@@ -104,3 +104,12 @@ def test_two_versions_of_one_asset_are_fine(tmp_path: Path) -> None:
     rack = ASSETS[: ASSETS.index("- asset_id: s001-freezer-01")]
     later = rack.replace("status: active", "status: retired\n  valid_from: 2026-01-01T00:00:00Z")
     assert check(tmp_path, assets=ASSETS + later) == []
+
+
+def test_a_second_count_of_the_same_on_one_asset_is_named(tmp_path: Path) -> None:
+    device = "{device_id: w-%s, metric: water, unit: m3, interval_s: 300}"
+    assets = ASSETS.replace("  devices: []\n", f"  devices:\n    - {device % 1}\n    - {device % 2}\n")
+    assert check(tmp_path, assets=assets) == [
+        "assets.yaml:9: s001-rack-01: device w-2 is its second one of water; "
+        "an asset has one, give the other an asset of its own"
+    ]

@@ -20,7 +20,6 @@ from ingestion.reference import Reference
 from schemas.contract import contract
 from schemas.instants import to_ms
 from schemas.validate import validator
-from tests.alerting.logs import SHIPPED
 from tests.grocery.alerts.counter import COLD, FREEZER, NOW, QUEUE, STORE, MemoryDesk
 
 HOUR = 3_600_000
@@ -389,7 +388,8 @@ def test_what_the_guide_and_the_help_show_works_as_it_stands(desk: MemoryDesk, t
     """In the shipped chain. Ids stand for the alert or silence that is there."""
     monkeypatch.setenv("GROCERY_CHAIN", str(PROJECT / "chain"))
     settings.cache_clear()
-    here = MemoryDesk(shipped_chain(), [SHIPPED.read_text("utf-8")])
+    rules = sorted((PROJECT / "chain" / "rules").glob("*.yaml"))
+    here = MemoryDesk(shipped_chain(), [path.read_text("utf-8") for path in rules])
     monkeypatch.setattr("grocery.alerts.desk.open_desk", lambda: here)
     words = shlex.split(typed)[2:]
     alert = here.over() if words[0] == "close" else here.warm_freezer()
