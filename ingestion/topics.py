@@ -16,7 +16,7 @@ from schemas.contract import Contract, all_contracts
 if TYPE_CHECKING:
     from kafka.consumer.fetcher import ConsumerRecord
 
-ALERT_TOPICS = (
+JOB_ALERTS = (
     "alerts.cold-chain",
     "alerts.queue",
     "alerts.shelf",
@@ -24,6 +24,10 @@ ALERT_TOPICS = (
     "alerts.curbside",
     "alerts.scan-and-go",
 )
+"""Each is written by one job, which takes the commands for it."""
+PLATFORM_ALERTS = "alerts.platform"
+"""The guard's. No job writes there: what a job that died had not yet committed hides whatever comes after it."""
+ALERT_TOPICS = (*JOB_ALERTS, PLATFORM_ALERTS)
 DEAD_LETTERS = "dead-letters"
 _WEEK_MS = 7 * 24 * 3600 * 1000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -51,37 +52,93 @@ def lag(bootstrap: str, group: str, topic: str, taken: dict[int, int] | None = N
         }
         left = 0
         for part in parts:
-            if ends[part] > committed[part] and _has_records(consumer, part, committed[part], ends[part]):
+            if ends[part] > committed[part] and has_records(consumer, part, committed[part], ends[part]):
                 left += ends[part] - committed[part]
     finally:
         consumer.close()
     return Lag(left, sum(committed.values()))
 
 
-def _has_records(consumer: Any, part: Any, start: int, end: int) -> bool:
-    """Whether any committed record lies there. A job's offset stays behind the last record, the end lies after the
-    marker that committed it."""
+def has_records(consumer: Any, part: Any, start: int, end: int, patience_s: float = 10) -> bool:
+    """Whether any committed record lies there; true, too, where the broker does not answer in time: ask again later.
+
+    A job's offset stays behind the last record, the end lies after the marker that committed it. The consumer reads
+    committed records only, and is assigned anew.
+    """
     consumer.assign([part])
     consumer.seek(part, start)
-    for _ in range(20):
+    end_of_patience = time.monotonic() + patience_s
+    while time.monotonic() < end_of_patience:
         if consumer.position(part) >= end:
             return False
         for record in consumer.poll(timeout_ms=500).get(part, ()):
             return record.offset < end
-    return True  # the broker does not answer; ask again later
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a job, as Flink lists it. up: it is RUNNING and so are all its tasks. started_ms: epoch ms."""
+
+    job_id: str
+    name: str
+    state: str
+    up: bool
+    started_ms: int
+
+
+def runs(rest: str) -> list[Run] | None:
+    """Every run that the job manager knows, ended ones too; None while it does not answer."""
+    found = _get(f"{rest}/jobs/overview")
+    if found is None:
+        return None
+    return [
+        Run(
+            item["jid"],
+            item["name"],
+            item["state"],
+            item["state"] == "RUNNING" and 0 < item["tasks"]["total"] == item["tasks"]["running"],
+            item["start-time"],
+        )
+        for item in found["jobs"]
+    ]
 
 
 def running(rest: str, job: str) -> str | None:
     """Flink's id of the running job of that name; None while there is none, or the job manager does not answer."""
-    found = _get(f"{rest}/jobs/overview") or {"jobs": []}
-    ids = [item["jid"] for item in found["jobs"] if item["name"] == job and item["state"] == "RUNNING"]
-    return ids[0] if ids else None
+    return next((run.job_id for run in runs(rest) or () if run.name == job and run.state == "RUNNING"), None)
+
+
+def restarts(rest: str, job_id: str) -> int | None:
+    """How often this run was restarted; None while Flink has no figures: it gathers them when they are asked for."""
+    found = _get(f"{rest}/jobs/{job_id}/metrics?get=numRestarts") or []
+    return next((int(item["value"]) for item in found if item["id"] == "numRestarts"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """How many of a run's checkpoints were completed, and how many failed."""
+
+    completed: int
+    failed: int
+
+
+def checkpoints(rest: str, job_id: str) -> Checkpoints | None:
+    """None while the job manager does not answer, or does not know this run."""
+    found = _get(f"{rest}/jobs/{job_id}/checkpoints")
+    return None if found is None else Checkpoints(found["counts"]["completed"], found["counts"]["failed"])
+
+
+def checkpoint_interval_s(rest: str, job_id: str) -> float:
+    """Seconds from one checkpoint of this run to the next; 0 while the job manager does not answer, or know it."""
+    found = _get(f"{rest}/jobs/{job_id}/checkpoints/config")
+    return 0.0 if found is None else found["interval"] / 1000
 
 
 def completed_checkpoints(rest: str, job_id: str) -> int:
     """Checkpoints this run of the job has completed; -1 while the job manager does not answer or know it."""
-    found = _get(f"{rest}/jobs/{job_id}/checkpoints")
-    return -1 if found is None else found["counts"]["completed"]
+    found = checkpoints(rest, job_id)
+    return -1 if found is None else found.completed
 
 
 def wait_until_processed(

@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from grocery.commands.contracts import derived
-from ingestion.topics import ALERT_TOPICS
+from ingestion.topics import JOB_ALERTS
 from schemas import UnknownContract, all_contracts, contract
 from schemas.dbt_sources import sources
 from schemas.dictionary import dictionary
@@ -149,7 +149,7 @@ def test_lists_that_several_contracts_share_are_the_same_in_all():
     assert values("sensor-readings", "metric") == expected["metric"]["enum"] == device["metric"]["enum"]
     assert values("derived-metrics", "zone_kind") == values("cv-detections", "zone_kind")
     assert not set(values("derived-metrics", "metric")) & set(values("sensor-readings", "metric"))
-    assert tuple(values("alert-commands", "topic")) == ALERT_TOPICS
+    assert tuple(values("alert-commands", "topic")) == JOB_ALERTS
 
 
 @pytest.mark.parametrize("name", ["sensor-readings", "derived-metrics"])
