@@ -12,6 +12,7 @@ from grocery.commands import (
     contracts,
     demo,
     doctor,
+    guard,
     ingest,
     query,
     replay,
@@ -46,7 +47,7 @@ def choose_workspace(
         settings.cache_clear()
 
 
-for single in (doctor.doctor, simulate.simulate, replay.replay, query.query, report.report, demo.demo):
+for single in (doctor.doctor, simulate.simulate, replay.replay, query.query, report.report, demo.demo, guard.guard):
     app.command()(single)
 
 for group in (contracts, chain, ingest, stack, stream, rules, alerts, batch):

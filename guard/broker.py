@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from kafka import IsolationLevel, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
+from kafka.admin import KafkaAdminClient
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
 from alerting.language import COMMAND_RULE
 from guard.book import REACH_MS, WATCHDOG
@@ -17,7 +21,6 @@ from streaming_jobs.progress import has_records
 from streaming_jobs.submit import jobs
 
 if TYPE_CHECKING:
-    from kafka import TopicPartition
     from kafka.consumer.fetcher import ConsumerRecord
 
 READINGS, STORES = "sensor-readings", "stores"
@@ -72,8 +75,6 @@ class Broker:
     does not, NoTopic where it is new; then close this one and make another."""
 
     def __init__(self, bootstrap: str) -> None:
-        from kafka.admin import KafkaAdminClient
-
         self._bootstrap = bootstrap
         self._open: list[Any] = []
         self._admin = KafkaAdminClient(
@@ -87,14 +88,12 @@ class Broker:
             self._hearing.assign(self._readings)
             self._heard_at: float | None = None
             self._begin_to_follow()
-            self._known: dict[tuple[str, str, int], tuple[int, int, bool]] = {}
+            self._known: dict[tuple[str, str, int], tuple[int, int, bool | None]] = {}
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        from contextlib import suppress
-
         for client in self._open:
             with suppress(Exception):  # it is gone anyway, and there is nobody to tell
                 client.close()
@@ -111,7 +110,7 @@ class Broker:
         now, consumer = time.monotonic(), self._hearing
         since_s = LIVE_MS / 1000 if self._heard_at is None else now - self._heard_at
         ends, whole = self._ends(self._readings), True
-        begins = consumer.beginning_offsets(self._readings, TIMEOUT_MS) if self._heard_at is None else {}
+        begins = self._begins(self._readings) if self._heard_at is None else {}
         for part in self._readings:
             newest = max(begins.get(part, 0), ends[part] - READ_MAX)
             if self._heard_at is None:
@@ -157,9 +156,12 @@ class Broker:
             return {}
         parts = {topic: self._parts(self._probing, topic) for topic in {one for own in topics.values() for one in own}}
         every = [part for own in parts.values() for part in own]
-        ends, begins = self._ends(every), self._probing.beginning_offsets(every, TIMEOUT_MS)
+        ends, begins = self._ends(every), self._begins(every)
         asked = {name: [part for topic in own for part in parts[topic]] for name, own in topics.items()}
-        committed = self._admin.list_group_offsets(asked)
+        try:
+            committed = self._admin.list_group_offsets(asked)
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            return {}  # the broker is about to find out who keeps the jobs' offsets
         found: dict[str, dict[tuple[str, int], Part]] = {}
         for name, own in asked.items():
             told: dict[str, Mapping[int, int]] = {}
@@ -182,17 +184,16 @@ class Broker:
         return known is None or position <= known[0]
 
     def _more(self, name: str, part: TopicPartition, position: int, end: int) -> bool:
-        """Whether a record lies between; looked up where the job stands still, and remembered."""
+        """Whether a record lies between. Looked up where the job stands still; what was found holds as long as it does,
+        and a lack of records until the end moves."""
         key = (name, part.topic, part.partition)
-        before = self._known.get(key)
-        if before is not None and position > before[0]:
-            more = True  # it moves: whatever lies there, it is about to be read
-        elif before is not None and before[0] == position and (before[2] or before[1] == end):
-            more = before[2]
-        else:
-            more = has_records(self._probing, part, position, end, 2.0)
-        self._known[key] = (position, end, more)
-        return more
+        before, found = self._known.get(key), None
+        if before is not None and before[0] == position and (before[2] or before[1] == end):
+            found = before[2]
+        if found is None and (before is None or position <= before[0]):
+            found = has_records(self._probing, part, position, end, 2.0)
+        self._known[key] = (position, end, found)
+        return found is not False  # where it moves, whatever lies there is about to be read
 
     # ---- reference and alerts, followed
 
@@ -204,7 +205,7 @@ class Broker:
         stores = self._parts(self._following, STORES)
         alerts = [part for topic in ALERT_TOPICS for part in self._parts(self._following, topic)]
         ends = self._ends(stores)
-        for record in self._read(self._probing.beginning_offsets(stores, TIMEOUT_MS), ends):
+        for record in self._read(self._begins(stores), ends):
             self._take_store(record)
         self._following.assign([*stores, *alerts])
         self._following.seek_to_beginning(*alerts)
@@ -212,7 +213,7 @@ class Broker:
             self._following.seek(part, ends[part])
 
     def _follow(self) -> None:
-        ends, read = self._ends(list(self._following.assignment())), 0
+        ends, read = self._ends(self._following.assignment()), 0
         deadline = time.monotonic() + READ_S
         while any(self._following.position(part) < end for part, end in ends.items()):
             if read > FOLLOW_MAX or time.monotonic() > deadline:
@@ -255,7 +256,7 @@ class Broker:
         """The events at the end of the guard's topic, REACH_MS back from the newest."""
         consumer = self._probing
         parts = self._parts(consumer, PLATFORM_ALERTS)
-        ends, begins = self._ends(parts), consumer.beginning_offsets(parts, TIMEOUT_MS)
+        ends, begins = self._ends(parts), self._begins(parts)
         filled = [part for part in parts if ends[part] > begins[part]]
         newest = [record.timestamp for record in self._read({part: ends[part] - 1 for part in filled}, ends)]
         if not newest:
@@ -285,8 +286,6 @@ class Broker:
         Not in a transaction: an event is readable at once, and a guard that is killed leaves none open.
         """
         if self._producer is None:
-            from kafka import KafkaProducer
-
             self._producer = KafkaProducer(
                 bootstrap_servers=self._bootstrap,
                 acks="all",
@@ -306,8 +305,6 @@ class Broker:
     # ---- how
 
     def _consumer(self) -> Any:
-        from kafka import KafkaConsumer
-
         made = KafkaConsumer(
             bootstrap_servers=self._bootstrap,
             group_id=None,
@@ -323,13 +320,19 @@ class Broker:
         return made
 
     def _parts(self, consumer: Any, topic: str) -> list[TopicPartition]:
-        from kafka import TopicPartition
-
         numbers = consumer.partitions_for_topic(topic)
         if not numbers:
             raise NoTopic(f"topic {topic}: not on the broker at {self._bootstrap}; `grocery stack up` makes topics")
         return [TopicPartition(topic, number) for number in sorted(numbers)]
 
-    def _ends(self, parts: list[TopicPartition]) -> dict[TopicPartition, int]:
+    def _ends(self, parts: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Where what is readable (read_committed) ends."""
-        return self._hearing.end_offsets(parts, TIMEOUT_MS)
+        return self._offsets(parts, OffsetSpec.LATEST)
+
+    def _begins(self, parts: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return self._offsets(parts, OffsetSpec.EARLIEST)
+
+    def _offsets(self, parts: Collection[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
+        """By the admin client: a consumer's end_offsets leaves out partitions that it has not met before."""
+        found = self._admin.list_partition_offsets(dict.fromkeys(parts, which), IsolationLevel.READ_COMMITTED)
+        return {part: at.offset for part, at in found.items()}

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from threading import Event as Signal
 from typing import TypeVar
 
+from kafka.errors import KafkaError
+
 from guard import cluster
 from guard.book import Book
 from guard.broker import Broker, NoTopic
@@ -118,8 +120,6 @@ class Guard:
 
     def _asked(self, ask: Callable[[Broker], Answer]) -> Answer | None:
         """What the broker answers; None, a line in the log, and a new connection next time, where it does not."""
-        from kafka.errors import KafkaError
-
         try:
             if self._broker is None:
                 self._broker = Broker(self.bootstrap)

@@ -26,7 +26,8 @@ def up(
 ) -> None:
     """Start the stack and leave it running; topics, jobs and checkpoints of the last time are there again.
 
-    A process that dies is started again, and a job that was submitted goes on from its newest complete checkpoint.
+    A process that dies is started again, and a job that was submitted goes on from its newest complete checkpoint. A
+    guard watches all of it and tells on `alerts.platform` what stands still (`grocery guard --help`).
     Ends when everything answers. Running it twice changes nothing.
     """
     from rich.console import Console
@@ -41,7 +42,7 @@ def up(
                 if not console.is_terminal:
                     console.print(what)
 
-            started = stack.up(flink, kafka_port=kafka_port, ui_port=ui_port, progress=say)
+            started = stack.up(flink, guard=True, kafka_port=kafka_port, ui_port=ui_port, progress=say)
         if not started:
             console.print("The stack is running already; nothing was changed.")
         _show(stack)
@@ -108,6 +109,8 @@ def _show(stack: Stack) -> None:
     console.print()
     console.print(f"Kafka   {now.kafka or 'not running'}")
     console.print(f"Flink   {now.flink_rest or 'not running'}", soft_wrap=True)
+    for name, address in now.metrics.items():
+        console.print(f"Metrics {address}  ({name})", soft_wrap=True)
     console.print(f"Logs    {stack.logs}", soft_wrap=True)
 
 

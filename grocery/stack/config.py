@@ -117,6 +117,7 @@ def flink_config(home: Path, logs: Path, rest_port: int, rpc_port: int, python: 
         "rest.port": rest_port,
         "rest.flamegraph.enabled": True,
         "metrics.fetcher.update-interval": 1000,
+        "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
         "heartbeat.interval": "2s",
         "heartbeat.timeout": "30s",
         "cluster.registration.error-delay": "1s",

@@ -40,6 +40,9 @@ STOP_S = 40
 BROKER = ("broker",)
 FLINK = ("jobmanager", "taskmanager")
 KEEPER = ("keeper",)
+GUARD = ("guard",)
+METRICS = ("guard", "jobmanager", "taskmanager")
+"""Processes that Prometheus can ask. Each has a port of its own, named `<process>_metrics`."""
 MARK = "GROCERY_STACK"
 
 Progress = Callable[[str], None]
@@ -51,12 +54,13 @@ def _quiet(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What runs now. kafka, flink_rest: None when that part is not up."""
+    """What runs now. kafka, flink_rest: None when that part is not up. metrics: address by process, for Prometheus."""
 
     running: bool
     kafka: str | None
     flink_rest: str | None
     processes: list[Process]
+    metrics: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Stack:
         self,
         flink: bool = True,
         *,
+        guard: bool = False,
         kafka_port: int | None = None,
         ui_port: int | None = None,
         owner: int | None = None,
@@ -104,7 +109,8 @@ class Stack:
     ) -> bool:
         """Start what does not run yet and wait until it answers; topics exist when this returns.
 
-        flink: the Flink cluster as well, not only the broker.
+        flink: the Flink cluster as well, not only the broker. guard: watch both, and tell on alerts.platform when they
+        stand still; it begins once everything answers.
         kafka_port, ui_port: ports wished for; by default those of the last time, else free ones.
         owner: a process id; when that process is gone, the stack stops itself.
 
@@ -115,7 +121,8 @@ class Stack:
             before = self.status()
             if before.running:
                 self._check_ports(kafka=kafka_port, rest=ui_port)
-            wanted = BROKER + KEEPER + (FLINK if flink else ())
+            parts = BROKER + KEEPER + (FLINK if flink else ())
+            wanted = parts + (GUARD if guard else ())
             running = {process.name for process in before.processes if process.state == "RUNNING"}
             if before.running and running.issuperset(wanted):
                 return False
@@ -125,11 +132,13 @@ class Stack:
                 self._configure(kafka_port, ui_port, owner)
                 launch(self.home / "supervisord.conf", self._environment())
             try:
-                for name in wanted:
+                for name in parts:
                     self._running().start(name)
                 self._await_broker(progress)
                 if flink:
                     self._await_flink(progress)
+                if guard:
+                    self._running().start("guard")
             except BaseException:
                 if not before.running:
                     self._stop()
@@ -154,13 +163,18 @@ class Stack:
         except SupervisorGone:
             supervisor = None
         if remembered is None or supervisor is None:
-            return Status(False, None, None, [])
+            return Status(False, None, None, [], {})
         up = {process.name for process in processes if process.state in ("RUNNING", "STARTING")}
         return Status(
             running=True,
             kafka=_address(remembered.ports["kafka"]) if "broker" in up else None,
             flink_rest=f"http://{_address(remembered.ports['rest'])}" if "jobmanager" in up else None,
             processes=processes,
+            metrics={
+                name: f"http://{_address(remembered.ports[_metrics_port(name)])}/metrics"
+                for name in METRICS
+                if name in up
+            },
         )
 
     @property
@@ -180,7 +194,7 @@ class Stack:
         return address
 
     def pid(self, name: str) -> int:
-        """Process id of `broker`, `jobmanager`, `taskmanager` or `keeper`; 0 while it is not running."""
+        """Process id of `broker`, `jobmanager`, `taskmanager`, `keeper` or `guard`; 0 while it is not running."""
         return self._running().process(name).pid
 
     def kill(self, name: str) -> int:
@@ -244,6 +258,7 @@ class Stack:
             job = self._known(name)
             with state.edit(self.home) as remembered:
                 remembered.jobs[name].wanted = False
+                remembered.jobs[name].ended = None
             if not job.job_id or not self.status().flink_rest:
                 return
             flink.cancel(self.flink_rest, job.job_id)
@@ -293,11 +308,19 @@ class Stack:
 
     def retire_ended_jobs(self) -> None:
         """A job that finished, failed for good or was cancelled on Flink's web page is not wanted any more."""
-        ended = [job.name for job in self.jobs() if job.wanted and job.state in flink.TERMINAL]
+        ended = {job.name: job.state for job in self.jobs() if job.wanted and job.state in flink.TERMINAL}
         if ended:
             with state.edit(self.home) as remembered:
-                for name in ended:
-                    remembered.jobs[name].wanted = False
+                for name, word in ended.items():
+                    if remembered.jobs[name].wanted:  # else it was cancelled here meanwhile
+                        remembered.jobs[name].wanted = False
+                        remembered.jobs[name].ended = word
+
+    def expected_jobs(self) -> frozenset[str]:
+        """Names of jobs that shall run, and of those that ended though nobody cancelled them here."""
+        remembered = state.read(self.home)
+        jobs = remembered.jobs if remembered is not None else {}
+        return frozenset(name for name, job in jobs.items() if job.wanted or job.ended)
 
     def shut_down(self) -> None:
         """Ask supervisord to end everything, and do not wait: for a caller that is itself supervised."""
@@ -360,6 +383,7 @@ class Stack:
                 known.error = error
                 if error is None:
                     known.wanted = True
+                    known.ended = None
                     known.runs.append(state.Run(job_id=job_id, began_from=start_from and str(start_from)))
         return job_id
 
@@ -408,6 +432,7 @@ class Stack:
         self.logs.mkdir(parents=True, exist_ok=True)
         with state.edit(self.home) as remembered:
             wanted = {"kafka": kafka_port, "rest": ui_port, "controller": None, "rpc": None, "supervisor": None}
+            wanted |= dict.fromkeys(map(_metrics_port, METRICS))
             remembered.ports = ports.choose(wanted, remembered.ports)
             remembered.owner = owner and state.Owner(pid=owner, started_at=psutil.Process(owner).create_time())
         broker = self.home / "broker"
@@ -424,7 +449,11 @@ class Stack:
         conf.touch(mode=0o600)
         conf.write_text(
             supervisord_conf(
-                self.home, self.logs, remembered.ports["supervisor"], remembered.password, self._programs()
+                self.home,
+                self.logs,
+                remembered.ports["supervisor"],
+                remembered.password,
+                self._programs(remembered.ports),
             )
         )
 
@@ -448,15 +477,24 @@ class Stack:
         )
         (conf / "log4j-console.properties").write_text(FLINK_LOG4J)
 
-    def _programs(self) -> list[Program]:
+    def _programs(self, taken: dict[str, int]) -> list[Program]:
         bin_folder = flink.package() / "bin"
         broker = self._kafka_java(f"-Xmx{BROKER_HEAP}", f"-Xms{BROKER_HEAP}", "-XX:+UseG1GC")
-        keeper = [sys.executable, "-m", "grocery.stack.keeper", str(self.home), str(self.logs)]
+        keeper, guard = (
+            [sys.executable, "-m", f"grocery.stack.{name}", str(self.home), str(self.logs)]
+            for name in ("keeper", "guard")
+        )
+
+        def flink_process(name: str) -> list[str]:
+            port = f"metrics.reporter.prom.port={taken[_metrics_port(name)]}"
+            return [str(bin_folder / f"{name}.sh"), "start-foreground", "-D", port]
+
         return [
             Program("broker", [*broker, "kafka.Kafka", str(self.home / "broker" / "server.properties")], 10),
-            Program("jobmanager", [str(bin_folder / "jobmanager.sh"), "start-foreground"], 20),
-            Program("taskmanager", [str(bin_folder / "taskmanager.sh"), "start-foreground"], 30),
+            Program("jobmanager", flink_process("jobmanager"), 20),
+            Program("taskmanager", flink_process("taskmanager"), 30),
             Program("keeper", keeper, 40),
+            Program("guard", guard, 50),
         ]
 
     def _kafka_java(self, *options: str) -> list[str]:
@@ -596,6 +634,11 @@ def _link_libraries(folder: Path) -> None:
     shipped = flink.package()
     for jar in [*(shipped / "lib").glob("*.jar"), *(shipped / "opt").glob("flink-python-*.jar")]:
         (folder / jar.name).symlink_to(jar)
+
+
+def _metrics_port(process: str) -> str:
+    """The name under which the stack remembers the port of a process' metrics."""
+    return f"{process}_metrics"
 
 
 def _address(port: int) -> str:

@@ -28,6 +28,7 @@ class Job(BaseModel):
     """One job by name.
 
     wanted: it shall run. runs: oldest first; a resumed job gets a new one. error: why its last submission was refused.
+    ended: Flink's word where it ended though nobody cancelled it here; it is missed, though not resumed.
     """
 
     py_file: str
@@ -35,6 +36,7 @@ class Job(BaseModel):
     env: dict[str, str] = {}
     wanted: bool = True
     runs: list[Run] = []
+    ended: str | None = None
     error: str | None = None
 
     @property
@@ -51,7 +53,7 @@ class Owner(BaseModel):
 
 
 class State(BaseModel):
-    """ports: by name (kafka, controller, rest, rpc, supervisor). password: guards supervisord's local port."""
+    """ports: by name (kafka, controller, rest, rpc, supervisor, <process>_metrics). password: guards supervisord."""
 
     version: int = 2
     ports: dict[str, int] = {}

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
 from grocery.setup import PROJECT
 from grocery.stack.config import broker_properties, flink_config
@@ -43,7 +44,7 @@ def test_it_follows_the_compose_specification():
 
 
 def test_it_has_every_part_of_the_stack(compose):
-    assert set(compose["services"]) == {"kafka", "jobmanager", "taskmanager", "spark", "mosquitto", "s3"}
+    assert set(compose["services"]) == {"kafka", "jobmanager", "taskmanager", "guard", "spark", "mosquitto", "s3"}
 
 
 def test_every_image_names_an_exact_version(compose):
@@ -85,6 +86,17 @@ def test_the_broker_is_configured_like_the_local_one(compose):
     }
     wanted = {key: value for key, value in local.items() if key not in PLACES}
     assert {key: given.get(key) for key in wanted} == wanted
+
+
+def test_the_guard_is_called_as_its_command_line_has_it(compose):
+    from grocery.cli import app
+
+    command = compose["services"]["guard"]["command"]
+    assert command[0] == "grocery"
+    asked = CliRunner().invoke(app, [*command[1:], "--help"])
+    assert asked.exit_code == 0
+    wrong = CliRunner().invoke(app, [*command[1:], "--no-such-option"])
+    assert "No such option: --no-such-option" in wrong.output
 
 
 @pytest.mark.parametrize("name", ["jobmanager", "taskmanager"])

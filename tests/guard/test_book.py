@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from alerting.rules import parse_rules
+from grocery.settings import PROJECT
 from guard.book import BEAT_S, REMIND_S, WATCHDOG, Book
 from guard.judge import RULES, Thing, Trouble
 from ingestion.topics import PLATFORM_ALERTS
@@ -181,3 +183,11 @@ def test_an_open_alert_is_told_again_every_day():
     assert topic.advance(WRONG, at_s=REMIND_S - 1) == []
     (again,) = topic.advance(WRONG, at_s=REMIND_S)
     assert (again["event"], again["reason"]) == ("updated", "told again, it still lasts")
+
+
+def test_no_job_writes_to_the_guards_topic():
+    """What a job that died had not committed would hide the guard's alerts from whoever reads committed records."""
+    files = sorted((PROJECT / "chain" / "rules").glob("*.yaml"))
+    topics = {parse_rules(file.read_text("utf-8"), str(file)).topic for file in files}
+    assert topics
+    assert PLATFORM_ALERTS not in topics

@@ -4,7 +4,8 @@ with steps as (
         *,
         row_number() over (partition by alert_id order by sequence desc) as newest
     from {{ ref('stg_alert_events') }}
-    where not answers_command_only
+    -- Alerts about the pipeline itself are no store's, and a watchdog that says every 30 s that it lives is none at all.
+    where not answers_command_only and coalesce(alert_topic, '') <> 'alerts.platform'
 
 ),
 
