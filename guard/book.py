@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from alerting.fold import WATCHDOG_RULE
 from guard.judge import CHAIN, RULES, Rule, Thing, Trouble
 from ingestion.topics import PLATFORM_ALERTS
 from schemas.instants import to_ms, to_rfc3339
 
 WATCHDOG = Rule(
-    "watchdog", "info", "guard", "Nothing. Where its events stop, the guard has stopped: `grocery stack status`."
+    WATCHDOG_RULE, "info", "guard", "Nothing. Where its events stop, the guard has stopped: `grocery stack status`."
 )
 BEAT_S = 30
 """Seconds between two signs of life. A receiver that misses three of them should call somebody."""

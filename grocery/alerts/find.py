@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from alerting.fold import Life, lives
 from grocery.alerts.desk import Desk
 from grocery.alerts.words import SHORT, short_ids, standing
-from ingestion.topics import ALERT_TOPICS
+from ingestion.topics import ALERT_TOPICS, PLATFORM_ALERTS
 
 LISTED = 10
 """Alerts that are listed where several are meant; the rest is counted."""
@@ -63,7 +65,7 @@ def open_alert(desk: Desk, named: str) -> Life:
 
 
 def must_be_a_stores(life: Life) -> None:
-    if life.now["store_id"] == "chain":
+    if life.now["topic"] == PLATFORM_ALERTS or life.now["store_id"] == "chain":
         raise ValueError(f"{title(life)} is about the platform and takes no commands; see to its cause, and it ends")
 
 
@@ -71,9 +73,9 @@ def title(life: Life) -> str:
     return f"alert {life.alert_id[:SHORT]} ({life.now['rule']} on {life.now['asset_id']})"
 
 
-def topic_named(name: str) -> str:
-    """`cold-chain` or `alerts.cold-chain` as the topic. Raises LookupError."""
+def topic_named(name: str, topics: Sequence[str] = ALERT_TOPICS) -> str:
+    """`cold-chain` or `alerts.cold-chain` as one of the topics. Raises LookupError."""
     topic = name if name.startswith("alerts.") else f"alerts.{name}"
-    if topic not in ALERT_TOPICS:
-        raise LookupError(f"--topic {name}: no such alert topic; there are {', '.join(ALERT_TOPICS)}")
+    if topic not in topics:
+        raise LookupError(f"--topic {name}: no such alert topic; there are {', '.join(topics)}")
     return topic

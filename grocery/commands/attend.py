@@ -279,9 +279,10 @@ def _topics(reference: Reference, store: str, words: dict[str, str], topic: str 
     from grocery.alerts import find
     from grocery.alerts.orders import topics_about
     from grocery.settings import settings
+    from ingestion.topics import JOB_ALERTS
 
     if topic:
-        return [find.topic_named(topic)]
+        return [find.topic_named(topic, JOB_ALERTS)]
     folder = settings().chain / "rules"
     try:
         rule_sets = [parse_rules(file.read_text("utf-8"), str(file)) for file in sorted(folder.glob("*.yaml"))]

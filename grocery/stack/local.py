@@ -238,6 +238,7 @@ class Stack:
                     env=dict(env or {}),
                     wanted=False,
                     runs=before.runs if before else [],
+                    ended=before.ended if before else None,
                 )
             return self._run(name, start_from)
 

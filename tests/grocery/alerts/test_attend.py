@@ -251,6 +251,10 @@ def test_an_alert_about_the_platform_takes_no_commands(desk: MemoryDesk):
     alert = desk.warm_freezer()
     desk.events[:] = [event | {"store_id": "chain"} for event in desk.events]
     assert "is about the platform and takes no commands" in refused("ack", alert, "--for", "2h", "-m", "seen")
+    desk.events[:] = [event | {"store_id": STORE, "topic": "alerts.platform"} for event in desk.events]
+    assert "is about the platform and takes no commands" in refused("ack", alert, "--for", "2h", "-m", "seen")
+    said = refused("silence", "-s", STORE, "--topic", "platform", "--for", "2h", "-m", "seen")
+    assert "--topic platform: no such alert topic" in said
 
 
 # ---- seeing
