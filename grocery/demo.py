@@ -24,12 +24,10 @@ from grocery.settings import Settings, settings
 from schemas.instants import to_rfc3339
 
 STEPS = 8
-UNRULED = {"stuck-sensor", "queue-surge", "empty-shelf"}
+UNRULED = {"queue-surge", "empty-shelf"}
 """Faults that no shipped rule is about."""
 PIPED_WIDTH = 140
 """Columns where there is no terminal to ask."""
-JOB = "cold_chain"
-ALERTS = "alerts.cold-chain"
 START = date(2026, 10, 5)
 """A Monday, so that every store is open."""
 TICK_S = 15
@@ -115,18 +113,18 @@ def _run(show: Show, where: Settings, stack: Any, stores: int, days: int, seed: 
         simulation = _simulation(where, stores, days, seed)
         _publish(show, bootstrap, simulation)
 
-    with show.step("Start the job cold_chain on Flink", where.logs / "jobmanager.log"):
-        job_id = _submit(stack, where)
-        show.say(f"{stack.flink_rest}/#/job/running/{job_id}")
+    with show.step("Start the streaming jobs on Flink", where.logs / "jobmanager.log"):
+        running = _submit(show, stack, where)
 
     with (
         show.step("Let a day in through the gate, and watch the alerts", where.logs / "taskmanager.log"),
         _Watch(show, bootstrap) as watch,
     ):
         _feed(show, bootstrap, simulation)
-        _wait(show, stack, bootstrap, job_id)
+        _wait(show, stack, bootstrap, running)
         watch.drain()
-        stack.cancel(JOB)
+        for job in running:
+            stack.cancel(job)
 
     with show.step("Build the lakehouse: bronze, silver, quality gate, gold", where.logs / "batch.log"):
         _batch(where)
@@ -170,10 +168,15 @@ def _publish(show: Show, bootstrap: str, simulation: Any) -> None:
     )
 
 
-def _submit(stack: Any, where: Settings) -> str:
-    from streaming_jobs.submit import submit
+def _submit(show: Show, stack: Any, where: Settings) -> dict[str, str]:
+    """Every job there is; Flink's id by name."""
+    from streaming_jobs.submit import jobs, submit
 
-    return submit(stack, JOB, where.chain / "rules" / f"{JOB}.yaml")
+    running = {}
+    for name, job in jobs().items():
+        running[name] = submit(stack, name, where.chain / "rules" / job.rules)
+        show.say(f"{name:<12} {stack.flink_rest}/#/job/running/{running[name]}")
+    return running
 
 
 def _feed(show: Show, bootstrap: str, simulation: Any) -> None:
@@ -199,10 +202,13 @@ def _feed(show: Show, bootstrap: str, simulation: Any) -> None:
         show.say(f"refused, to be seen with `grocery -w demo ingest dead-letters list` while the stack runs: {why}")
 
 
-def _wait(show: Show, stack: Any, bootstrap: str, job_id: str) -> None:
+def _wait(show: Show, stack: Any, bootstrap: str, running: dict[str, str]) -> None:
     from streaming_jobs.progress import wait_until_processed
+    from streaming_jobs.submit import job_named
 
-    wait_until_processed(bootstrap, stack.flink_rest, job_id, JOB, "sensor-readings", FLINK_WAIT_S)
+    for name, job_id in running.items():
+        topics = tuple(job_named(name).reads.values())
+        wait_until_processed(bootstrap, stack.flink_rest, job_id, name, topics, FLINK_WAIT_S)
     show.say("Flink has decided on every record, and its alerts are committed")
 
 
@@ -231,8 +237,10 @@ class _Watch:
     def _run(self) -> None:
         from kafka import KafkaConsumer
 
+        from ingestion.topics import ALERT_TOPICS
+
         consumer = KafkaConsumer(
-            ALERTS,
+            *ALERT_TOPICS,
             bootstrap_servers=self._bootstrap,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
@@ -270,10 +278,12 @@ def _batch(where: Settings) -> None:
 def _score(show: Show, simulation: Any, bootstrap: str, where: Settings) -> bool:
     from grocery.simulator.labels import write_labels
     from ingestion.reference import read_topic
+    from ingestion.topics import ALERT_TOPICS
 
     labels = simulation.labels()
     write_labels(labels, where.work / "labels.ndjson")
-    alerts = fold(json.loads(record.value) for record in read_topic(bootstrap, ALERTS))
+    told = (record for topic in ALERT_TOPICS for record in read_topic(bootstrap, topic))
+    alerts = fold(json.loads(record.value) for record in told)
     letters = sum(1 for record in read_topic(bootstrap, "dead-letters"))
     verdicts, outside = score([label for label in labels if label.fault != "bad-input"], alerts)
     table = Table("fault", "asset", "began (UTC)", "a rule must catch it", "caught by", "after")

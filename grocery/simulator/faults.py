@@ -55,12 +55,16 @@ KINDS = {
     "defrost-heater-stuck": Kind(("freezer",), 1.0, 0.05, 1.0, "share of the heater's power that stays on"),
     "stuck-sensor": Kind(_CASES),
     "silent-sensor": Kind((*_CASES, "ambient", "rack", "power_meter", "water_meter")),
+    "signage-dead": Kind(("signage",)),
+    "power-left-on": Kind(("power_meter",), 9.5, 0.5, 500.0, "kW that stay on while the store is closed"),
+    "water-leak": Kind(("water_meter",), 0.4, 0.01, 50.0, "m3/h that run away"),
+    "meter-reset": Kind(("power_meter", "water_meter")),
     "network-outage": Kind(()),
     "queue-surge": Kind((), 3.0, 1.0, 20.0, "times the usual number of shoppers at the checkouts"),
     "empty-shelf": Kind(("facing",)),
     "bad-input": Kind((*_CASES,)),
 }
-_INSTANT = {"bad-input"}
+_INSTANT = {"bad-input", "meter-reset"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,9 +77,9 @@ SILENT_FOR = 5 * MINUTE
 SILENT_REPORTS = 3
 
 
-def silent_after(interval_s: int) -> int:
+def silent_after(interval_s: int, at_least: int = SILENT_FOR) -> int:
     """Milliseconds without a word after which a device counts as silent: three reports and half an interval's grace."""
-    return max(SILENT_FOR, (2 * SILENT_REPORTS + 1) * interval_s * 500)
+    return max(at_least, (2 * SILENT_REPORTS + 1) * interval_s * 500)
 
 
 def too_warm(
@@ -139,6 +139,12 @@ def _mask(begun: int, ended: int, limits: Limits) -> tuple[int, int]:
 
 def longest_gap(arrivals: list[int], after: int, before: int) -> int:
     """The longest time without an arrival that overlaps [after, before]; all epoch ms."""
+    begin, end = longest_silence(arrivals, after, before)
+    return end - begin
+
+
+def longest_silence(arrivals: list[int], after: int, before: int) -> tuple[int, int]:
+    """When that was: the arrival before it and the one after; (0, 0) where there is none."""
     times = sorted(arrivals)
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False) if b > after and a < before]
-    return max(gaps, default=0)
+    gaps = [(a, b) for a, b in zip(times, times[1:], strict=False) if b > after and a < before]
+    return max(gaps, key=lambda gap: gap[1] - gap[0], default=(0, 0))

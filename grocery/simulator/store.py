@@ -28,18 +28,20 @@ from grocery.simulator.faults import Fault
 from grocery.simulator.hours import local_date, local_midnight_s, open_spans
 from grocery.simulator.labels import (
     SILENT,
+    SILENT_FOR,
     SILENT_METRICS,
     STUCK,
     STUCK_FOR,
     TOO_WARM,
     Label,
-    longest_gap,
+    longest_silence,
     silent_after,
     too_warm,
 )
 from grocery.simulator.sales import receipts
 from grocery.simulator.shoppers import TERMINALS, Floor, StoreDay, a_day, share_filled
 from grocery.simulator.thermal import STEP_S, CaseModel, CaseState, Inputs, Trace
+from grocery.simulator.utility_labels import METER_RESET, ONLY_OPEN, OUT_OF_HOURS, SILENCES, out_of_hours
 from ingestion.arrival import dumps
 from ingestion.reference import Event, Reference
 from schemas.instants import to_rfc3339
@@ -67,10 +69,11 @@ class _Case:
 @dataclass(slots=True)
 class _Watch:
     """What is kept of a faulty asset for its labels. readings, defrosts: (event time in epoch ms, value) as reported;
-    heard: device -> (true time, arrival) in epoch ms of what arrived."""
+    metered: the same, by a meter's metric; heard: device -> (true time, arrival) in epoch ms of what arrived."""
 
     readings: list[tuple[int, float]] = field(default_factory=list)
     defrosts: list[tuple[int, bool]] = field(default_factory=list)
+    metered: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     heard: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
 
@@ -219,11 +222,14 @@ class StoreRun:
             self._back_in_range(case, when, traces[asset_id])
         power = sum((t.power for t in traces.values()), np.zeros(steps))
         building = 3.5 + 9.5 * trading + 0.5 * np.maximum(0, ambient - 19)
+        building += self._added("power-left-on", when) * (1 - trading)
         energy = self._energy + np.cumsum(power + building) * STEP_S / 3600
+        self._reset("power_meter", when, energy)
         self._energy = float(energy[-1])
         rng = chance(self._seed, self.store["store_id"], name, "water")
         drawn = np.where(rng.random(steps) < 0.02 + 0.1 * trading, rng.exponential(0.006, steps), 0.0)
-        water = self._water + np.cumsum(drawn)
+        water = self._water + np.cumsum(drawn + self._added("water-leak", when) * STEP_S / 3600)
+        self._reset("water_meter", when, water)
         self._water = float(water[-1])
         humidity = 47 + 4 * np.sin(2 * np.pi * when / 86400)
         series = {"temperature": ambient, "humidity": humidity, "energy": energy, "water": water}
@@ -245,6 +251,9 @@ class StoreRun:
                     self._send(device, np.array(times), [int(v) for v in said], rng, out)
                     continue
                 moments = device.moments(begin, end, rng)
+                if metric == "heartbeat":
+                    self._send(device, moments, [1] * len(moments), rng, out)
+                    continue
                 index = np.clip(((moments - first * STEP_S) // STEP_S).astype(int), 0, steps - 1)
                 if metric == "power":
                     base = power if asset["asset_class"] == "rack" else power + building
@@ -254,6 +263,21 @@ class StoreRun:
                 said = device.reported(true, rng)
                 self._hold_if_stuck(device, moments, said)
                 self._send(device, moments, said, rng, out)
+
+    def _added(self, fault: str, when: np.ndarray) -> np.ndarray:
+        """What such faults add in each step: their magnitude, while they last."""
+        added = np.zeros(len(when))
+        for one in self._of(fault):
+            added[(when > one.start) & (when <= one.end)] += one.magnitude
+        return added
+
+    def _reset(self, asset_class: str, when: np.ndarray, count: np.ndarray) -> None:
+        """Let a count begin at nothing where its meter was reset."""
+        meters = {asset["asset_id"] for asset in self._by_class.get(asset_class, ())}
+        for fault in self._of("meter-reset"):
+            if fault.asset_id in meters and when[0] - STEP_S < fault.start <= when[-1]:
+                at = int(np.searchsorted(when, fault.start))
+                count[at:] -= count[at]
 
     def _ambient(self, name: str, when: np.ndarray, trading: np.ndarray) -> np.ndarray:
         """Air of the sales floor, Cel: cooler at night, warmer with people, and the weather's slow wander."""
@@ -289,7 +313,7 @@ class StoreRun:
         spared = self._network.near_outage(moments, asset_id)
         spared |= (moments < QUIET_S) | (moments > self._horizon - QUIET_S)
         lost = np.zeros(len(moments), dtype=bool)
-        for fault in self._of("silent-sensor"):
+        for fault in (*self._of("silent-sensor"), *self._of("signage-dead")):
             if fault.asset_id == asset_id and device is self._silent_one(asset_id):
                 lost |= (moments >= fault.start) & (moments < fault.end)
                 spared |= (moments > fault.start - QUIET_S) & (moments < fault.end + QUIET_S)
@@ -317,6 +341,8 @@ class StoreRun:
                     watch.readings.append((event_ms, _celsius(value, device.spec["unit"])))
                 elif metric == "defrost":
                     watch.defrosts.append((event_ms, bool(value)))
+                elif metric in ("power", "energy", "water"):
+                    watch.metered.setdefault(metric, []).append((event_ms, value))
 
     def _silent_one(self, asset_id: str) -> Device:
         """The device of an asset that a silent-sensor fault silences: its thermometer, else its first."""
@@ -525,6 +551,10 @@ class StoreRun:
             elif fault.fault in _SILENCES:
                 start_ms, back_ms, expect = self._expect_silence(fault)
                 recovered = max(recovered, (back_ms / 1000 - self._start) + _SLACK_S)
+            elif fault.fault in _OF_METERS:
+                # What is told of an hour may begin with its end.
+                recovered += 3600
+                expect = self._expect_metered(fault, start_ms, self._ms(recovered))
             self.labels.append(
                 Label(
                     fault.fault,
@@ -555,23 +585,56 @@ class StoreRun:
     def _expect_silence(self, fault: Fault) -> tuple[int, int, tuple[str, ...]]:
         """(last report before it, first arrival after it, both epoch ms; rules to expect)."""
         start_ms, end_ms = self._ms(fault.start), self._ms(fault.end)
-        first, back, expect = start_ms, end_ms, False
+        first, back, expect = start_ms, end_ms, set()
         for asset_id in fault.covers:
             for device in self._devices[asset_id]:
                 if fault.fault == "silent-sensor" and device is not self._silent_one(asset_id):
                     continue
+                rule, at_least = _silence_rule(device)
                 heard = self._watches[asset_id].heard.get(device.device_id, [])
-                gap = longest_gap([arrived for _, arrived in heard], start_ms, end_ms)
-                patience = silent_after(device.spec["interval_s"])
-                if gap >= patience:
+                since, until = longest_silence([arrived for _, arrived in heard], start_ms, end_ms)
+                patience = silent_after(device.spec["interval_s"], at_least)
+                if until - since >= patience:
                     first = min(first, max((sent for sent, _ in heard if sent < start_ms), default=first))
                     back = max(back, min((arrived for _, arrived in heard if arrived >= end_ms), default=end_ms))
-                ruled = device.asset["asset_class"] in TOO_WARM and device.spec["metric"] in SILENT_METRICS
-                expect |= ruled and gap >= patience + 30_000
-        return first, back, (SILENT,) if expect else ()
+                due = since + patience + 30_000
+                shut = device.asset["asset_class"] in ONLY_OPEN and not self._opens_between(due, until)
+                if rule and until >= due and not shut:
+                    expect.add(rule)
+        return first, back, tuple(sorted(expect))
+
+    def _expect_metered(self, fault: Fault, start_ms: int, until_ms: int) -> tuple[str, ...]:
+        watch = self._watches[fault.asset_id]
+        if fault.fault == "meter-reset":
+            counts = watch.metered.get("energy") or watch.metered.get("water") or []
+            return (METER_RESET,) if sum(1 for time, _ in counts if time > start_ms) >= 4 else ()
+        metric = _OF_METERS[fault.fault]
+        begun = out_of_hours(watch.metered.get(metric, []), metric, lambda ms: not self._is_open(ms))
+        return (OUT_OF_HOURS[metric].rule,) if any(start_ms <= time <= until_ms for time in begun) else ()
+
+    def _is_open(self, ms: int) -> bool:
+        day = local_date(self.store, ms / 1000)
+        return any(opens <= ms / 1000 < closes for opens, closes in open_spans(self.store, day))
+
+    def _opens_between(self, since_ms: int, until_ms: int) -> bool:
+        """Whether the store is open at some time between the two."""
+        days = {local_date(self.store, ms / 1000) for ms in range(since_ms, until_ms + 1, 3_600_000)}
+        days.add(local_date(self.store, until_ms / 1000))
+        spans = [span for day in days for span in open_spans(self.store, day)]
+        return any(opens * 1000 < until_ms and since_ms < closes * 1000 for opens, closes in spans)
 
 
-_SILENCES = ("silent-sensor", "network-outage")
+_SILENCES = ("silent-sensor", "signage-dead", "network-outage")
+_OF_METERS = {"power-left-on": "power", "water-leak": "water", "meter-reset": ""}
+"""Faults of meters, and the metric in which they are seen."""
+
+
+def _silence_rule(device: Device) -> tuple[str, int]:
+    """(rule about the device's silence, empty where there is none; shortest silence in ms)."""
+    asset_class, metric = device.asset["asset_class"], device.spec["metric"]
+    if asset_class in TOO_WARM and metric in SILENT_METRICS:
+        return SILENT, SILENT_FOR
+    return SILENCES.get((asset_class, metric), ("", SILENT_FOR))
 
 
 def _on_sale(reference: Reference, store: Event) -> list[Event]:
