@@ -92,10 +92,13 @@ class Life:
 
 def lives(events: Iterable[dict[str, Any]]) -> list[Life]:
     """Every alert and every answer to a command, however often and in whichever order their events came; the one that
-    began first comes first."""
+    began first comes first. Of a watchdog, which beats for years, only the newest event is kept."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for event in events:
-        found.setdefault(event["alert_id"], {})[event["sequence"]] = event
+        steps = found.setdefault(event["alert_id"], {})
+        if event["rule"] == WATCHDOG_RULE and steps:
+            event = max(event, steps.popitem()[1], key=lambda one: one["sequence"])
+        steps[event["sequence"]] = event
     whole = [Life(tuple(steps[number] for number in sorted(steps))) for steps in found.values()]
     return sorted(whole, key=lambda life: (life.now["starts_at"], life.alert_id))
 

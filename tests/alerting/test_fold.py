@@ -30,6 +30,11 @@ def test_each_alert_stands_as_its_newest_event_says_in_whatever_order_they_were_
     assert [(one.alert_id, [step["sequence"] for step in one.events]) for one in found] == [("b", [1, 2]), ("a", [1])]
 
 
+def test_a_watchdog_does_not_fill_the_memory():
+    (found,) = lives(event("w", beat, "updated", rule="watchdog") for beat in (1, 2, 4, 3))
+    assert [step["sequence"] for step in found.events] == [4]
+
+
 def test_an_event_is_fresh_once():
     fresh = Fresh()
     stream = [event("a", 1), event("a", 1), event("b", 1), event("a", 2), event("a", 1)]

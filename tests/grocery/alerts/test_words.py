@@ -49,7 +49,7 @@ def test_what_people_did_is_told_with_until_who_and_why():
 
 def test_short_ids_name_one_alert_each():
     ids = ["a" * 32, "a" * 20 + "b" * 12, "c" * 32]
-    found = short_ids(lives({"alert_id": named, "sequence": 1, "starts_at": ""} for named in ids))
+    found = short_ids(lives({"alert_id": named, "sequence": 1, "rule": "r", "starts_at": ""} for named in ids))
     assert [len(found[named]) for named in ids] == [21, 21, 8]
 
 
