@@ -23,9 +23,9 @@ SHORT = 8
 """Characters of an alert's id that are shown, more where two would look the same."""
 
 
-def minute(instant: str) -> str:
-    """`10-05 08:40Z`."""
-    return instant[5:16].replace("T", " ") + "Z"
+def minute(instant: str, beside: str = "") -> str:
+    """`10-05 08:40Z`; with the year where another instant that stands beside it has another."""
+    return instant[0 if beside and beside[:4] != instant[:4] else 5 : 16].replace("T", " ") + "Z"
 
 
 def short_ids(lives: Sequence[Life]) -> dict[str, str]:
@@ -84,7 +84,7 @@ def _by_people(event: Event) -> Iterator[str]:
     elif "reason" in event:
         yield event["reason"]
     if "until" in event:
-        yield f"until {minute(event['until'])}"
+        yield f"until {minute(event['until'], event['decided_at'])}"
     if "actor" in event:
         yield f"by {event['actor']}"
     if "comment" in event:
@@ -102,7 +102,7 @@ def standing(life: Life, short: dict[str, str] | None = None) -> str:
         parent = life.now["part_of"]
         words.append(f"as part of {(short or {}).get(parent, parent[:SHORT])}")
     if life.until:
-        words.append(f"until {minute(life.until)}")
+        words.append(f"until {minute(life.until, life.now['decided_at'])}")
     if life.now["status"] in ("acknowledged", "silenced") and "actor" in life.told_by:
         words.append(f"by {life.told_by['actor']}")
     return " ".join(words)

@@ -38,12 +38,14 @@ def test_an_end_that_asks_for_closing_says_what_for():
 def test_what_people_did_is_told_with_until_who_and_why():
     event = {
         "event": "silenced",
+        "decided_at": "2026-10-05T08:30:00.000Z",
         "until": "2026-10-05T10:30:00.000Z",
         "actor": "lead",
         "comment": "emptied",
         "annotations": {},
     }
     assert said(event) == "until 10-05 10:30Z by lead (emptied)"
+    assert said(event | {"until": "2027-01-01T00:00:00.000Z"}) == "until 2027-01-01 00:00Z by lead (emptied)"
     assert said(event | {"reason": "maintenance"}) == "maintenance until 10-05 10:30Z by lead (emptied)"
 
 
