@@ -217,8 +217,9 @@ def _annotations(
     if rule is None:
         return {}
     kind = limit.kind if limit is not None else ""
-    unit = rule.unit if kind in ("rate", "cumulative") else limit.unit if limit is not None else ""
-    bound = alert.limit if kind != "cumulative" else rule.limit
+    shown = last or alert.worst
+    timed = kind in ("absent_for", "stuck_for", "bad_for")
+    bound = rule.limit if kind == "cumulative" else alert.limit
     since = (
         round(alert.limit * 1000) if kind in ("absent_for", "stuck_for", "bad_for") else happened_at - alert.starts_at
     )
@@ -231,10 +232,10 @@ def _annotations(
         "area": subject.area,
         "device": subject.device_id,
         "metric": subject.metric,
-        "value": "" if last is None else words.number(last[1], about, unit),
-        "worst": "" if alert.worst is None else words.number(alert.worst[1], about, unit),
-        "limit": words.number(bound, about, unit, difference=kind == "rate"),
-        "unit": words.shown_unit(unit, about),
+        "value": "" if shown is None else words.number(shown[1], about, rule.unit),
+        "worst": "" if alert.worst is None else words.number(alert.worst[1], about, rule.unit),
+        "limit": words.duration(since) if timed else words.number(bound, about, rule.unit, difference=kind == "rate"),
+        "unit": words.shown_unit(rule.unit, about),
         "duration": words.duration(since),
         "severity": alert.severity,
         "rule": name,

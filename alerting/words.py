@@ -27,15 +27,16 @@ def shown_unit(unit: str, store: StoreInfo) -> str:
 
 
 def number(value: float, store: StoreInfo, unit: str = "", *, difference: bool = False) -> str:
-    """A value in the store's display unit and number format, with at most one decimal.
+    """A value in the store's display unit and number format, with at most one decimal, two where it is less than 1.
 
     unit: the value's own (UCUM); temperatures become Fahrenheit where that is what the store reads. A difference of
     temperatures has no zero point: 3 K are 5.4 degrees Fahrenheit.
     """
     if unit == "Cel" and store.display_unit == "[degF]":
         value = value * 9 / 5 + (0 if difference else 32)
-    rounded = round(value, 1) + 0.0  # never -0
-    return format_decimal(rounded, format="#,##0.#", locale=_locale(store.locale))
+    places = 1 if abs(value) >= 1 or difference else 2
+    rounded = round(value, places) + 0.0  # never -0
+    return format_decimal(rounded, format="#,##0." + "#" * places, locale=_locale(store.locale))
 
 
 def duration(ms: int) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from alerting.events import AssetInfo, Command, Holiday, Logged, OpenSpan, StoreInfo
 from alerting.hours import is_open, next_change, occurrence
+from alerting.words import number
 from schemas.instants import to_ms, to_rfc3339
 from tests.alerting.logs import FREEZER, STORE, at, curve, decide, engine, in_order, reading, tick
 
@@ -387,3 +388,28 @@ def test_bad_values_between_good_ones_are_no_bad_data():
     told = decide([*bad, reading(12, -20)], rules)
     assert events(told) == [("raised", "firing"), ("resolved", "resolved")]
     assert told[0]["limit"] == {"value": 600.0, "unit": "s", "kind": "bad_for"}
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "about", "shown"),
+    [
+        (-18.04, "Cel", BERLIN, "-18"),
+        (-18.06, "Cel", BERLIN, "-18,1"),
+        (-0.001, "Cel", BERLIN, "0"),
+        (4.0, "Cel", StoreInfo("America/Denver", "en-US", "[degF]"), "39.2"),
+        (0.14, "m3/h", StoreInfo("America/Denver", "en-US", "[degF]"), "0.14"),
+        (1234.5, "kW", BERLIN, "1.234,5"),
+        (5.0, "1", StoreInfo(locale="xx-XX"), "5"),
+    ],
+)
+def test_values_are_shown_as_the_stores_people_read_them(value, unit, about, shown):
+    assert number(value, about, unit) == shown
+
+
+def test_a_stuck_value_is_told_in_its_own_unit_and_its_time_as_a_time():
+    rules = WARM.replace("raise_above: -15", "stuck_for: 1h") + (
+        '    annotations: {summary: "{value} {unit} for {duration}, limit {limit}"}\n'
+    )
+    denver = StoreInfo("America/Denver", "en-US", "[degF]")
+    (raised,) = decide([store(0, denver), *curve([-20] * 62, step=1)], rules)
+    assert raised["annotations"]["summary"] == "-4 °F for 1 h, limit 1 h"
