@@ -64,6 +64,10 @@ class Alerts:
                 return
         breach = breach or (first[2] if first is not None and first[2] else f"{case.device_id} at {starts_at}")
         named = alert_id(rule.alert, device.asset_id, breach)
+        while named in state.ended:
+            # It is over, and stays so: a device whose clock was set right may come by the same breach again.
+            breach += " again"
+            named = alert_id(rule.alert, device.asset_id, breach)
         alert = Open(named, 0, severity, starts_at, limit, first, worst, None, at)
         alert.peak = severity
         device.alerts[rule.alert] = alert

@@ -400,8 +400,10 @@ class Engine:
                 self.alerts.end(case, name, state.clock, state.clock)
 
     def _end_groups(self, case: Case) -> None:
-        """A device has been heard: no group that it belongs to is silent."""
+        """A device has been heard: no group that it belongs to is silent. One that nobody expects belongs to none."""
         state = case.state
+        if not case.device.interval_s:
+            return
         plan = self.plans.known[case.device_id]
         for rule in plan.groups:
             key = f"{rule.alert}|{self.plans.place(state, rule, case.device)}"

@@ -156,6 +156,20 @@ def test_a_log_that_was_not_written_makes_nobody_silent():
     assert decide(log) == []
 
 
+def test_a_device_that_nobody_expects_ends_no_common_silence():
+    rules = (
+        "version: 1\ntopic: alerts.x\nrules:\n  - alert: all_silent\n    select: {metric: temperature}\n"
+        "    absent_for: {at_least: 3m, group: store}\n"
+    )
+    log = [tick(0, {FREEZER: 60}), reading(0, -20), *(tick(minute) for minute in range(1, 6))]
+    log += [reading(5.5, -20, device=NEIGHBOUR), tick(6), reading(7, -20), tick(8)]
+    told = decide(log, rules)
+    assert [(alert["event"], alert["decided_at"]) for alert in told] == [
+        ("raised", to_rfc3339(at(3))),
+        ("resolved", to_rfc3339(at(7))),
+    ]
+
+
 def test_a_second_roster_with_the_same_devices_changes_nothing():
     log = [tick(0, {FREEZER: 60}), reading(0, -20), tick(2), tick(4, {FREEZER: 60}), tick(5)]
     assert steps(decide(log)) == [SILENT]
@@ -205,6 +219,19 @@ def test_a_clock_set_right_does_not_lose_the_readings_after_it():
     log += curve([-14] * 31, start=20, step=1)
     (raised,) = decide(log)
     assert raised["starts_at"] == to_rfc3339(at(20))
+
+
+def test_an_alert_that_is_over_is_not_told_anew_by_its_name_when_a_clock_is_set_right():
+    rules = (
+        "version: 1\ntopic: alerts.x\nrules:\n  - alert: too_cold\n    select: {metric: temperature}\n"
+        "    raise_below: -20\n    for: 0s\n"
+    )
+    ahead = AHEAD_MS / 60_000 + 60
+    log = [tick(0, {FREEZER: 300}), reading(0, -21), reading(1 + ahead, -18, arrived=1), reading(5, -21)]
+    told = decide(log, rules)
+    assert [alert["event"] for alert in told] == ["raised", "resolved", "raised"]
+    assert told[0]["starts_at"] == told[2]["starts_at"]
+    assert told[0]["alert_id"] == told[1]["alert_id"] != told[2]["alert_id"]
 
 
 # ---- what cannot be used
