@@ -15,10 +15,13 @@ QUIET_AFTER = "10 s"
 """A topic from which nothing comes for so long is not waited for."""
 
 
-def source(table: str, topic: str, bootstrap: str, job: str, *, aligned: bool = False) -> str:
+def source(
+    table: str, topic: str, bootstrap: str, job: str, *, aligned: bool = False, probes: str | None = None
+) -> str:
     """DDL of a topic as it is: each record's key, bytes, coordinates and arrival time, nothing parsed.
 
     aligned: with a watermark on arrival time, so that the topics of one job are read at the same pace.
+    probes: a second topic that is read as well, in a rehearsal; nothing is committed then.
 
     The job's name is its consumer group, by which its checkpoints tell how far they have come.
     A job without a checkpoint begins at the topic's beginning: the same log gives the same alerts again, and readers
@@ -43,6 +46,12 @@ def source(table: str, topic: str, bootstrap: str, job: str, *, aligned: bool = 
       record_offset BIGINT METADATA FROM 'offset' VIRTUAL,
       arrived_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
       taken_at AS PROCTIME()"""
+    if probes is not None:
+        options |= {
+            "topic": f"{topic};{probes}",
+            "properties.group.id": probes,
+            "properties.commit.offsets.on.checkpoint": "false",
+        }
     if aligned:
         options |= {
             "scan.watermark.emit.strategy": "on-event",
@@ -53,6 +62,11 @@ def source(table: str, topic: str, bootstrap: str, job: str, *, aligned: bool = 
         }
         columns += ",\n      WATERMARK FOR arrived_at AS arrived_at"
     return _table(table, columns, options)
+
+
+def nowhere(table: str, value: str, stamp: str) -> str:
+    """DDL of a sink that a rehearsal has in place of a topic."""
+    return _table(table, f"store_id STRING, {value} STRING, {stamp} TIMESTAMP_LTZ(3)", {"connector": "blackhole"})
 
 
 def alert_sink(table: str, topic: str, bootstrap: str, job: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyflink.table import StreamTableEnvironment
+    from pyflink.table import StreamTableEnvironment, TableResult
 
     from alerting.rules import RuleSet
 
@@ -26,6 +26,8 @@ DERIVED_COUNTED = ("disordered", "crowded")
 """What came, or went on, out of its place; of jobs that derive."""
 WAITING = "waiting"
 """Records that only wait until the other topics have been read as far; of jobs that derive."""
+READINGS = "sensor-readings"
+"""The topic that carries the ticks, which every job reads."""
 STATE_CACHE = 100_000
 """Keys a task keeps on Python's side in process mode; the default of 1000 makes a task with more stores 4x slower."""
 
@@ -61,19 +63,35 @@ def arguments(bootstrap: str, rules: str, source: str) -> list[str]:
     return [json.dumps({"bootstrap": bootstrap, "rules": rules, "source": source})]
 
 
+def with_rules(args: list[str], rules: str, source: str) -> list[str]:
+    """The arguments of a running job, with other rules."""
+    return [json.dumps(json.loads(args[0]) | {"rules": rules, "source": source})]
+
+
+def rules_of(args: list[str]) -> tuple[str, str]:
+    """The rules' text and the name of their file, out of a job's arguments."""
+    given = json.loads(args[0])
+    return given["rules"], given["source"]
+
+
+def rehearsing(args: list[str], probes: str, flink: dict[str, str]) -> list[str]:
+    """A job's arguments, changed so that it only rehearses: it reads what the job reads and the topic `probes`, and
+    writes nowhere. flink: settings of the Flink that it starts in its own process."""
+    given = json.loads(args[0])
+    return [json.dumps(given | {"probes": probes, "flink": given.get("flink", {}) | flink})]
+
+
 def run(job: Job, args: list[str]) -> None:
     """Build the job and hand it to the cluster that Flink's client is connected to; does not wait for its end.
 
-    Raises RuleError.
+    A rehearsal starts a Flink of its own in this process, and waits. Raises RuleError.
     """
     from pyflink.common import Configuration
-    from pyflink.common.typeinfo import Types
     from pyflink.datastream import StreamExecutionEnvironment
     from pyflink.table import StreamTableEnvironment
 
     from alerting.rules import parse_rules
     from streaming_jobs import kafka
-    from streaming_jobs.decide import ALERT, Decide
 
     given = json.loads(args[0])
     rules = parse_rules(given["rules"], given["source"])
@@ -85,16 +103,32 @@ def run(job: Job, args: list[str]) -> None:
         # The SQL operators' ids are made from the query's shape; with the engine's own uid below all are fixed.
         "table.exec.uid.generation": "ALWAYS",
         "table.local-time-zone": "UTC",
+        **given.get("flink", {}),
     }.items():
         config.set_string(key, str(value))
     env = StreamExecutionEnvironment.get_execution_environment(config)
     tables = StreamTableEnvironment.create(env)
+    bootstrap, probes, aligned = given["bootstrap"], given.get("probes"), job.deriver is not None
     for table, topic in job.reads.items():
-        tables.execute_sql(kafka.source(table, topic, given["bootstrap"], job.name, aligned=job.deriver is not None))
-    tables.execute_sql(kafka.alert_sink("alerts", rules.topic, given["bootstrap"], job.name))
-    if job.deriver is not None:
-        _derive(job, rules, tables, given["bootstrap"])
-        return
+        also = probes if topic == READINGS else None
+        tables.execute_sql(kafka.source(table, topic, bootstrap, job.name, aligned=aligned, probes=also))
+    if probes is None:
+        tables.execute_sql(kafka.alert_sink("alerts", rules.topic, bootstrap, job.name))
+        tables.execute_sql(kafka.metric_sink("derived_metrics", bootstrap, job.name))
+    else:
+        tables.execute_sql(kafka.nowhere("alerts", "alert", "decided_at"))
+        tables.execute_sql(kafka.nowhere("derived_metrics", "metric", "derived_at"))
+    result = _decide(job, rules, tables) if job.deriver is None else _derive(job, rules, tables)
+    if probes is not None:
+        result.wait()
+
+
+def _decide(job: Job, rules: RuleSet, tables: StreamTableEnvironment) -> TableResult:
+    """The rest of a job that judges readings."""
+    from pyflink.common.typeinfo import Types
+
+    from streaming_jobs.decide import ALERT, Decide
+
     decided = (
         tables.to_data_stream(tables.sql_query(job.query))
         .key_by(lambda row: row[0], key_type=Types.STRING())
@@ -103,19 +137,17 @@ def run(job: Job, args: list[str]) -> None:
         .name(ENGINE)
     )
     tables.create_temporary_view("decided", tables.from_data_stream(decided))
-    tables.execute_sql(
+    return tables.execute_sql(
         "INSERT INTO alerts SELECT store_id, alert, TO_TIMESTAMP_LTZ(decided_ms, 3) AS decided_at FROM decided"
     )
 
 
-def _derive(job: Job, rules: RuleSet, tables: StreamTableEnvironment, bootstrap: str) -> None:
+def _derive(job: Job, rules: RuleSet, tables: StreamTableEnvironment) -> TableResult:
     """The rest of a job that derives: two sinks behind one operator."""
     from pyflink.common.typeinfo import Types
 
-    from streaming_jobs import kafka
     from streaming_jobs.deriving import TOLD, DeriveAndDecide
 
-    tables.execute_sql(kafka.metric_sink("derived_metrics", bootstrap, job.name))
     told = (
         tables.to_data_stream(tables.sql_query(job.query))
         .key_by(lambda row: row[0], key_type=Types.STRING())
@@ -130,4 +162,4 @@ def _derive(job: Job, rules: RuleSet, tables: StreamTableEnvironment, bootstrap:
             f"INSERT INTO {sink} SELECT store_id, {column}, TO_TIMESTAMP_LTZ(at_ms, 3) AS {stamp} FROM told "
             f"WHERE {column} IS NOT NULL"
         )
-    inserts.execute()
+    return inserts.execute()

@@ -10,9 +10,12 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
+    from grocery.deployment import Plan
     from grocery.stack import Stack
 
-app = typer.Typer(help="Flink jobs: submit, status, savepoint, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Flink jobs: submit, status, deploy, savepoint, cancel.", no_args_is_help=True)
 
 _Job = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, e.g. cold_chain.")]
 
@@ -36,8 +39,8 @@ def submit(
 ) -> None:
     """Check a job's rules and run it on the local stack; returns once Flink has taken it.
 
-    The rules travel with the job, so a change of the file needs a cancel and a submit. A job that was cancelled goes on
-    from its newest checkpoint, with the new rules; its open alerts stay open.
+    Rules and code travel with the job: a change of either reaches a running job by `grocery stream deploy`. A job that
+    was cancelled goes on from its newest checkpoint, with the rules of now; its open alerts stay open.
 
     A savepoint holds how far the topics were read: begin with one only on the broker it was made with, or on one that
     was given the same log.
@@ -119,6 +122,108 @@ def _patiently(ask: Callable[[], dict[str, int]]) -> dict[str, int]:
         retry_error_callback=lambda _: {},
     )
     return patient(ask)
+
+
+@app.command()
+def deploy(
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="Running jobs; default: all that run.")
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option("--rules", help="Rule file, for one job; default: rules/JOB.yaml of the chain.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, show and rehearse; leave the running jobs as they are.")
+    ] = False,
+) -> None:
+    """Replace running jobs by what rules and code say now, and put the old ones back if the new do not come up.
+
+    1. Checks the rules. A problem is told with file and line, and nothing else happens.
+
+    2. Shows what changes: rules added, changed and gone, and how many alerts are open under those that are gone.
+
+    3. Rehearses: takes a savepoint, restores it with the new version in a Flink of its own and has every store's state
+    read. Nothing of it is written anywhere, and the running job goes on.
+
+    4. Stops the job with a savepoint, begins the new version with it, and waits until that has completed checkpoints.
+    Alerts that are open stay open under their ids; those whose rule is gone are closed with that reason, when their
+    store's next record comes. If the new version fails, the old one is put back, and the exit code is 1.
+
+    A second run with nothing changed replaces the jobs by themselves: they restart, and no alert is lost or told twice.
+    Jobs of one stack run the same code, so once that has changed they are deployed together.
+
+    Examples:
+
+      grocery stream deploy cold_chain --dry-run
+
+      grocery stream deploy
+    """
+    import shutil
+    import time
+
+    from rich.console import Console
+
+    from grocery.deployment import plan
+    from grocery.gateway import clear_errors
+    from grocery.rehearsal import rehearse
+    from grocery.settings import settings
+    from grocery.stack import StackError
+    from grocery.stack.deploy import deploy as replace
+    from streaming_jobs.submit import job_named
+    from streaming_jobs.submit import jobs as known
+
+    console = Console()
+    with clear_errors():
+        stack = _stack()
+        names = jobs or [name for name in known() if (now := stack.job(name)) and now.state == "RUNNING"]
+        if not names:
+            raise StackError("no job runs, and a deploy replaces what runs; start one: grocery stream submit JOB")
+        if rules is not None and len(names) > 1:
+            raise ValueError(f"--rules names one file, and {', '.join(names)} have one each; name one job")
+        plans = [plan(stack, name, rules or settings().chain / "rules" / job_named(name).rules) for name in names]
+        changes = [item.change for item in plans]
+        before, code = stack.code, stack.keep_code(names, [change.py_file for change in changes])
+        for item in plans:
+            _show(console, item)
+        was = before.name if before else "of an earlier release"
+        console.print(f"code: {'unchanged' if before == code else f'{was} -> {code.name}'}", highlight=False)
+        for change in changes:
+            with console.status(f"{change.name}: rehearsing with a savepoint…"):
+                folder = stack.home / "rehearsals" / change.name
+                try:
+                    done = rehearse(stack, change, code, stack.savepoint(change.name, folder))
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
+            console.print(
+                f"{change.name}: rehearsed, the states of {done.stores:,} stores were restored and read, "
+                f"{done.seconds:.0f} s",
+                highlight=False,
+            )
+        if dry_run:
+            console.print("Nothing was replaced (--dry-run).")
+            return
+        began = time.monotonic()
+        replace(stack, changes, lambda what: console.print(what, highlight=False, soft_wrap=True, markup=False))
+        for name in names:
+            now = stack.job(name)
+            console.print(f"{name} runs as {now.job_id}, from {now.resumed_from}", highlight=False, soft_wrap=True)
+    console.print(f"Replaced within {time.monotonic() - began:.0f} s; what came meanwhile is decided.", highlight=False)
+
+
+def _show(console: Console, plan: Plan) -> None:
+    from rich.markup import escape
+
+    count = len(plan.differences)
+    differ = "the rules are unchanged" if not count else "one rule differs" if count == 1 else f"{count} rules differ"
+    said = f"{plan.change.name}: {plan.rules}: {differ}"
+    console.print(escape(said), highlight=False, soft_wrap=True)
+    for item in plan.differences:
+        closing = plan.open_alerts.get(item.name, 0)
+        alerts = f"{closing:,} open {'alert' if closing == 1 else 'alerts'} will be closed"
+        after = f", {alerts}" if item.kind == "gone" else ""
+        console.print(f"  {item.kind:7} {item.name}{after}", highlight=False)
+        for words in item.words:
+            console.print(escape(f"            {words}"), highlight=False, soft_wrap=True)
 
 
 @app.command()

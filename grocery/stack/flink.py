@@ -54,6 +54,19 @@ def job_states(rest: str) -> dict[str, str] | None:
     return None if overview is None else {job["jid"]: job["state"] for job in overview["jobs"]}
 
 
+def task_managers(rest: str) -> set[str]:
+    """Addresses of the task managers that are registered; a restarted one has another."""
+    found = get(rest, "/taskmanagers")
+    return {manager["path"] for manager in found["taskmanagers"]} if found else set()
+
+
+def failures(rest: str, job_id: str) -> list[str]:
+    """What each failure of this run was about, newest first; empty while the job manager does not answer."""
+    found = get(rest, f"/jobs/{job_id}/exceptions")
+    entries = found["exceptionHistory"]["entries"] if found else []
+    return [root_cause(entry["stacktrace"]) for entry in entries]
+
+
 def cancel(rest: str, job_id: str) -> None:
     """Ask for a job's end; a job that is not known is no error, it does not run."""
     request = urllib.request.Request(f"{rest}/jobs/{job_id}?mode=cancel", method="PATCH")
@@ -84,8 +97,10 @@ def savepoint(rest: str, job_id: str, folder: Path, *, stop: bool = False) -> Pa
             location = now["operation"].get("location")
             if location is None:
                 cause = now["operation"]["failure-cause"]["stack-trace"]
-                raise StackError(f"no savepoint of job {job_id} was made:\n{_root_cause(cause)}")
-            return Path(urllib.parse.urlparse(location).path)
+                raise StackError(f"no savepoint of job {job_id} was made:\n{root_cause(cause)}")
+            return Path(urllib.parse.unquote(urllib.parse.urlparse(location).path))
+        if now is None and job_id not in (job_states(rest) or {job_id}):
+            raise StackError(f"no savepoint of job {job_id} was made: the job manager was restarted meanwhile")
         time.sleep(0.1)
     raise StackError(f"no savepoint of job {job_id} was made within {SAVEPOINT_S} s; look at {rest}/#/job/{job_id}")
 
@@ -96,16 +111,20 @@ def _post(url: str, body: dict[str, Any], what: str) -> dict[str, Any]:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        raise StackError(f"Flink refuses {what}: {_root_cause(error.read().decode(errors='replace'))}") from error
+        raise StackError(f"Flink refuses {what}: {root_cause(error.read().decode(errors='replace'))}") from error
     except OSError as error:
         raise StackError(f"Flink did not answer when asked for {what}: {error}") from error
 
 
-def _root_cause(trace: str) -> str:
-    """What a Java stack trace is about: its last `Caused by`, or its first line."""
-    lines = [line for line in trace.splitlines() if line.strip()]
-    causes = [line for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1].removeprefix("Caused by: ") if causes else lines[0] if lines else "no cause given").strip()
+def root_cause(trace: str) -> str:
+    """What a Java stack trace is about: its last `Caused by`, or its first line; with the line of Python it came from,
+    where it did."""
+    lines = [line.strip() for line in trace.splitlines() if line.strip()]
+    if not lines:
+        return "no cause given"
+    at = max((number for number, line in enumerate(lines) if line.startswith("Caused by: ")), default=0)
+    where = lines[at + 1].removeprefix("at ") if len(lines) > at + 1 and ".py:" in lines[at + 1] else ""
+    return lines[at].removeprefix("Caused by: ") + (f" (at {where})" if where else "")
 
 
 def run(

@@ -1,8 +1,9 @@
 """Keeps jobs alive across a job manager's death, and ends a stack whose owner is gone.
 
 Runs under supervisord beside what it watches. A standalone job manager that was killed comes back without its jobs;
-the keeper submits them again from their newest complete checkpoint. The task manager would go on with the lost jobs'
-tasks until its heartbeat times out (30 s) before it turns to the new job manager, so it is restarted at once.
+the keeper submits them again from where they were. The task manager would go on with the lost jobs' tasks until its
+heartbeat times out (30 s) before it turns to the new job manager, so it is restarted at once. Where a deploy was
+interrupted, the keeper puts the old version back.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from grocery.stack import state
+from grocery.stack.deploy import recover
 from grocery.stack.errors import StackError
 from grocery.stack.local import Stack
 from grocery.stack.supervision import SupervisorGone
@@ -36,6 +38,12 @@ def watch(stack: Stack) -> None:
             _say(f"the job manager is new, process {manager}: restarting the task manager")
             stack.kill("taskmanager")
         stack.retire_ended_jobs()
+        if time.monotonic() >= not_before.get("a deploy", 0):
+            try:
+                recover(stack, _say)
+            except StackError as error:
+                not_before["a deploy"] = time.monotonic() + RETRY_S
+                _say(f"next try in {RETRY_S:.0f} s: {error}")
         for name in stack.forgotten_jobs():
             if time.monotonic() < not_before.get(name, 0):
                 continue

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from grocery.settings import PROJECT, settings
-from grocery.stack import flink, ports, state
+from grocery.stack import flink, ports, release, state
 from grocery.stack.config import (
     BROKER_HEAP,
     BROKER_LOG4J2,
@@ -130,7 +130,7 @@ class Stack:
             if not before.running:
                 self._end_strays()
                 self._configure(kafka_port, ui_port, owner)
-                launch(self.home / "supervisord.conf", self._environment())
+                launch(self.home / "supervisord.conf", self.environment())
             try:
                 for name in parts:
                     self._running().start(name)
@@ -230,24 +230,27 @@ class Stack:
             now = self.job(name)
             if now is not None and now.state not in flink.TERMINAL and now.state != "UNKNOWN":
                 raise StackError(f"job {name} runs already ({now.job_id}, {now.state}); cancel it first")
+            code = self.keep_code([name], [py_file])
+            self.use_code(code)
             with state.edit(self.home) as remembered:
                 before = remembered.jobs.get(name)
                 remembered.jobs[name] = state.Job(
-                    py_file=str(Path(py_file).absolute()),
+                    py_file=str(self.in_code(py_file, code)),
                     args=list(args or []),
                     env=dict(env or {}),
                     wanted=False,
                     runs=before.runs if before else [],
                     ended=before.ended if before else None,
                 )
-            return self._run(name, start_from)
+            return self.begin(name, start_from)
 
     def resume(self, name: str) -> JobStatus | None:
-        """Submit a remembered job again from where it was; None when it runs or is not wanted."""
-        with state.locked(self.home, "submit"):
-            if name not in self.forgotten_jobs():
+        """Submit a remembered job again from where it was; None when it runs, is not wanted, or somebody else sees to
+        it just now."""
+        with state.tried(self.home, "submit") as mine:
+            if not mine or name not in self.forgotten_jobs():
                 return None
-            self._run(name)
+            self.begin(name)
             return self.job(name)
 
     def cancel(self, name: str) -> None:
@@ -256,14 +259,15 @@ class Stack:
         Raises StackError for a name that was never submitted.
         """
         with state.locked(self.home, "submit"):
-            job = self._known(name)
+            job = self.known(name)
             with state.edit(self.home) as remembered:
                 remembered.jobs[name].wanted = False
                 remembered.jobs[name].ended = None
+                remembered.jobs[name].go_back()
             if not job.job_id or not self.status().flink_rest:
                 return
             flink.cancel(self.flink_rest, job.job_id)
-            self._wait(lambda: self._known(name).state in (*flink.TERMINAL, "UNKNOWN"), f"job {name} to end")
+            self.wait(lambda: self.known(name).state in (*flink.TERMINAL, "UNKNOWN"), f"job {name} to end")
 
     def forget(self, name: str) -> None:
         """Forget a job and its checkpoints: the next `submit` begins at the beginning. Cancels it when it runs."""
@@ -297,25 +301,37 @@ class Stack:
             for name, job in remembered.jobs.items()
         ]
 
+    def given(self, name: str) -> list[str]:
+        """The arguments a job runs with. Raises StackError for a name that was never submitted."""
+        self.known(name)
+        return state.read(self.home).jobs[name].args
+
     def forgotten_jobs(self) -> list[str]:
-        """Names of jobs that shall run and that the job manager, though it answers, does not know."""
+        """Names of jobs that shall run and that the job manager, though it answers, does not know. Without those that a
+        deploy was about to replace, see deploy.recover."""
         remembered = state.read(self.home)
         if remembered is None or not any(job.wanted for job in remembered.jobs.values()):
             return []
         states = flink.job_states(f"http://{_address(remembered.ports['rest'])}")
         if states is None:
             return []
-        return [name for name, job in remembered.jobs.items() if job.wanted and job.job_id not in states]
+        return [
+            name
+            for name, job in remembered.jobs.items()
+            if job.wanted and job.previous is None and job.job_id not in states
+        ]
 
     def retire_ended_jobs(self) -> None:
         """A job that finished, failed for good or was cancelled on Flink's web page is not wanted any more."""
-        ended = {job.name: job.state for job in self.jobs() if job.wanted and job.state in flink.TERMINAL}
+        ended = {job.name: job for job in self.jobs() if job.wanted and job.state in flink.TERMINAL}
         if ended:
             with state.edit(self.home) as remembered:
-                for name, word in ended.items():
-                    if remembered.jobs[name].wanted:  # else it was cancelled here meanwhile
-                        remembered.jobs[name].wanted = False
-                        remembered.jobs[name].ended = word
+                for name, then in ended.items():
+                    job = remembered.jobs[name]
+                    # Else it was cancelled here meanwhile, or a deploy ended that run and may have begun the next one.
+                    if job.wanted and job.previous is None and job.job_id == then.job_id:
+                        job.wanted = False
+                        job.ended = then.state
 
     def expected_jobs(self) -> frozenset[str]:
         """Names of jobs that shall run, and of those that ended though nobody cancelled them here."""
@@ -335,7 +351,7 @@ class Stack:
         to: a folder to put it under; by default the stack's own, where it goes when the job is forgotten.
         Raises StackError: the job does not run, or Flink's cause why there is none.
         """
-        job = self._known(name)
+        job = self.known(name)
         if job.job_id is None or job.state != "RUNNING":
             raise StackError(
                 f"job {name} is {job.state}, only a running job gives a savepoint; see: grocery stream status"
@@ -349,26 +365,96 @@ class Stack:
         """Folders with a folder a run: Flink's checkpoints, and the savepoints that this stack took."""
         return self.home / "checkpoints", self.home / "savepoints"
 
-    def _newest(self, job: state.Job) -> Path | None:
+    def newest(self, name: str) -> Path | None:
         """Where a job would go on: the newest checkpoint or savepoint of its last run that made one. What a run began
         with goes before anything of earlier runs."""
-        for run in reversed(job.runs):
-            found = flink.newest_snapshot(run.job_id, *self._snapshots)
+        for run in reversed(state.read(self.home).jobs[name].runs):
+            found = self.newest_of(run.job_id)
             if found or run.began_from:
                 return found or Path(run.began_from)
         return None
 
-    def _run(self, name: str, start_from: Path | None = None) -> str:
-        """Submit a remembered job; the caller holds the lock `submit`."""
+    def newest_of(self, job_id: str) -> Path | None:
+        """The newest checkpoint or savepoint of one run."""
+        return flink.newest_snapshot(job_id, *self._snapshots)
+
+    def drop_old_savepoints(self, name: str) -> None:
+        """Remove this stack's savepoints of a job but those of the two last runs that have any: one to go back to."""
+        runs = [self.home / "savepoints" / run.job_id for run in state.read(self.home).jobs[name].runs]
+        for folder in [folder for folder in runs if folder.exists()][:-2]:
+            shutil.rmtree(folder)
+
+    # ---- the code that jobs run
+
+    @property
+    def code(self) -> Path | None:
+        """The release that the jobs run; None where this stack was never up."""
+        return release.used(self.home)
+
+    def keep_code(self, names: Sequence[str], py_files: Sequence[Path]) -> Path | None:
+        """The release that these jobs will run: the project's code as it is now, kept. None where none of them is of
+        the project.
+
+        Raises StackError where other jobs run another release: they would share one Python interpreter.
+        """
+        if not any(_of_project(file) for file in py_files):
+            return None
+        code = release.keep(PROJECT, self._releases)
+        remembered = state.read(self.home)
+        others = [
+            name
+            for name, job in (remembered.jobs if remembered else {}).items()
+            if name not in names and job.wanted and Path(job.py_file).is_relative_to(self._releases)
+        ]
+        if others and code != self.code:
+            raise StackError(
+                f"the code was changed since {', '.join(others)} began, and all jobs of a stack run the same; replace "
+                "them all: grocery stream deploy"
+            )
+        return code
+
+    def in_code(self, py_file: Path, code: Path | None) -> Path:
+        """Where a job's file stands in a kept release; a file that is not of the project stays where it is."""
+        if code is None or not _of_project(py_file):
+            return Path(py_file).absolute()
+        return code / Path(py_file).absolute().relative_to(PROJECT)
+
+    def use_code(self, code: Path | None) -> None:
+        """Let the cluster run this release: a task manager that has imported another one is started anew."""
+        if code is None or code == self.code:
+            return
+        release.use(self.home, code)
+        if self._running().process("taskmanager").pid:
+            rest = self.flink_rest
+            before = flink.task_managers(rest)
+            self.kill("taskmanager")
+            self.wait(lambda: flink.task_managers(rest) - before, "the new task manager")
+
+    def code_of(self, py_file: str) -> Path | None:
+        """The kept release that a remembered job's file lies in."""
+        if not Path(py_file).is_relative_to(self._releases):
+            return None
+        return self._releases / Path(py_file).relative_to(self._releases).parts[0]
+
+    def drop_old_code(self) -> None:
+        """Remove kept releases that are not in use."""
+        release.drop_others(self.home, self._releases)
+
+    @property
+    def _releases(self) -> Path:
+        return self.home / "releases"
+
+    def begin(self, name: str, start_from: Path | None = None) -> str:
+        """Submit a remembered job, by default from where it was; the caller holds the lock `submit`."""
         job = state.read(self.home).jobs[name]
-        start_from = start_from or self._newest(job)
+        start_from = start_from or self.newest(name)
         error = None
         try:
             job_id = flink.run(
                 self.flink_rest,
                 job.py_file,
                 job.args,
-                self._environment() | job.env,
+                self.environment() | job.env,
                 flink.connector(settings().jars),
                 sys.executable,
                 start_from,
@@ -388,7 +474,7 @@ class Stack:
                     known.runs.append(state.Run(job_id=job_id, began_from=start_from and str(start_from)))
         return job_id
 
-    def _known(self, name: str) -> JobStatus:
+    def known(self, name: str) -> JobStatus:
         job = self.job(name)
         if job is None:
             names = ", ".join(job.name for job in self.jobs()) or "none yet"
@@ -436,6 +522,9 @@ class Stack:
             wanted |= dict.fromkeys(map(_metrics_port, METRICS))
             remembered.ports = ports.choose(wanted, remembered.ports)
             remembered.owner = owner and state.Owner(pid=owner, started_at=psutil.Process(owner).create_time())
+            bound = any(job.wanted and self.code_of(job.py_file) for job in remembered.jobs.values())
+        if self.code is None or not bound:
+            release.use(self.home, release.keep(PROJECT, self._releases))
         broker = self.home / "broker"
         broker.mkdir(exist_ok=True)
         properties = broker / "server.properties"
@@ -526,11 +615,11 @@ class Stack:
         if done.returncode != 0:
             raise StackError(f"the broker's folder cannot be prepared: {(done.stderr or done.stdout).strip()}")
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """For every supervised process and for Flink's client.
 
-        Python in Flink's thread mode looks for packages in PYTHONPATH only, so that names this interpreter's packages
-        and the project.
+        Python in Flink's thread mode looks for packages in PYTHONPATH only, so that names this interpreter's packages,
+        the release in use, and the project for what is not of a job.
         """
         folder = self.home / "flink"
         return os.environ | {
@@ -540,7 +629,7 @@ class Stack:
             "FLINK_LOG_DIR": str(self.logs),
             "FLINK_PID_DIR": str(folder),
             "FLINK_IDENT_STRING": "grocery",
-            "PYTHONPATH": os.pathsep.join([sysconfig.get_path("purelib"), str(PROJECT)]),
+            "PYTHONPATH": os.pathsep.join([sysconfig.get_path("purelib"), str(self.home / "code"), str(PROJECT)]),
         }
 
     def _await_broker(self, progress: Progress) -> None:
@@ -578,7 +667,7 @@ class Stack:
                 raise self._failed(name, f"did not answer within {START_S} s")
             time.sleep(0.1)
 
-    def _wait(self, done: Callable[[], bool], what: str) -> None:
+    def wait(self, done: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + START_S
         while not done():
             if time.monotonic() > end:
@@ -640,6 +729,11 @@ def _link_libraries(folder: Path) -> None:
 def _metrics_port(process: str) -> str:
     """The name under which the stack remembers the port of a process' metrics."""
     return f"{process}_metrics"
+
+
+def _of_project(py_file: Path) -> bool:
+    """Whether a job's file is one of those that a release holds."""
+    return any(Path(py_file).absolute().is_relative_to(PROJECT / package) for package in release.PACKAGES)
 
 
 def _address(port: int) -> str:

@@ -24,20 +24,39 @@ class Run(BaseModel):
     began_from: str | None = None
 
 
-class Job(BaseModel):
-    """One job by name.
-
-    wanted: it shall run. runs: oldest first; a resumed job gets a new one. error: why its last submission was refused.
-    ended: Flink's word where it ended though nobody cancelled it here; it is missed, though not resumed.
-    """
+class Version(BaseModel):
+    """What is submitted. env: for the client that builds the job."""
 
     py_file: str
     args: list[str] = []
     env: dict[str, str] = {}
+
+
+class Replaced(Version):
+    """A version that a deploy is about to replace. job_id: its last run."""
+
+    job_id: str
+
+
+class Job(Version):
+    """One job by name.
+
+    wanted: it shall run. runs: oldest first; a resumed job gets a new one. error: why its last submission was refused.
+    previous: what ran before, while a deploy goes on.
+    ended: Flink's word where it ended though nobody cancelled it here; it is missed, though not resumed.
+    """
+
     wanted: bool = True
     runs: list[Run] = []
     ended: str | None = None
     error: str | None = None
+    previous: Replaced | None = None
+
+    def go_back(self) -> None:
+        """Be the version again that a deploy was about to replace; nothing happens where none was."""
+        if self.previous is not None:
+            self.py_file, self.args, self.env = self.previous.py_file, self.previous.args, self.previous.env
+            self.previous = None
 
     @property
     def job_id(self) -> str | None:
@@ -103,3 +122,16 @@ def locked(home: Path, name: str) -> Iterator[None]:
     with (home / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def tried(home: Path, name: str) -> Iterator[bool]:
+    """Hold the lock for the block where it is free, and tell whether it is held; does not wait."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

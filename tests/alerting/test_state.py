@@ -7,8 +7,9 @@ import json
 import pytest
 
 from alerting import state as states
+from alerting.events import AssetInfo
 from alerting.state import UnknownState, dumps, loads
-from tests.alerting.logs import CASES, STORE, case_log, curve, engine
+from tests.alerting.logs import CASES, STORE, at, case_log, curve, engine, reading, tick
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -50,6 +51,29 @@ def test_an_alert_of_a_version_1_state_goes_on_under_its_id():
     assert device.tracks["freezer_too_warm"].since[0] == (60000, -14.0, "e2")
     assert (device.alerts["freezer_too_warm"].alert_id, device.alerts["freezer_too_warm"].sequence) == ("id", 1)
     assert (device.alerts["sensor_silent"].alert_id, device.alerts["sensor_silent"].status) == ("is", "firing")
+
+
+def test_assets_that_come_and_go_leave_no_trace_in_the_state():
+    """Every day the store gets other freezers, which are too warm and then silent, so that alerts end with them."""
+    judge, sizes = engine(), []
+    state = judge.start(STORE)
+    for day in range(12):
+        devices = [f"day-{day:02}-freezer-{number}-t" for number in range(3)]
+        start = day * 24 * 60
+        readings = [reading(start + minute, -14, device=device) for minute in range(1, 40) for device in devices]
+        assets = [AssetInfo(device[:-2], "freezer") for device in devices]
+        for minute in range(60):
+            ticked = tick(start + minute, dict.fromkeys(devices, 60) if not minute else None)
+            if not minute:
+                ticked.event.assets = assets
+            due = [logged for logged in readings if logged.arrived_ms == at(start + minute)]
+            state, told = judge.advance(state, [*due, ticked])
+        assert sorted(state.devices) == devices
+        assert sorted(state.assets) == [asset.asset_id for asset in assets]
+        sizes.append(len(dumps(state)))
+    # What has ended is remembered for a while; after that a day takes away as much as it brings.
+    assert len(set(sizes[-5:])) == 1, sizes
+    assert sizes[-1] < 2 * sizes[len(sizes) // 2], sizes
 
 
 def test_this_releases_state_format_is_unchanged():

@@ -1,11 +1,10 @@
-"""Savepoints of earlier releases restore, and the job goes on as if nothing had been between."""
+"""States of earlier releases: the engine goes on from them as if nothing had been between. test_deploy.py restores the
+savepoint on a cluster."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,11 @@ from alerting.engine import Engine, run
 from alerting.events import Logged, read_event
 from alerting.rules import parse_rules
 from alerting.state import loads
-from grocery.stack import Stack
 from ingestion.arrival import read_arrivals
-from ingestion.topics import read_topic
-from streaming_jobs.progress import wait_until_processed
-from streaming_jobs.submit import submit
-from tests.fixtures.savepoints.make import ALERTS, JOB, READINGS, send
 
 FIXTURES = sorted(
     path.parent for path in (Path(__file__).parents[1] / "fixtures" / "savepoints").glob("cold_chain-*/_metadata")
 )
-
-
-@pytest.fixture
-def own_stack(tmp_path) -> Iterator[Stack]:
-    """A broker whose topics begin with the fixture's log: a savepoint holds offsets."""
-    stack = Stack(tmp_path / "stack", tmp_path / "logs")
-    stack.up(owner=os.getpid())
-    yield stack
-    stack.wipe()
 
 
 def todays(folder: Path) -> Engine:
@@ -96,15 +81,3 @@ def test_the_engine_of_today_tells_what_was_told_before_the_savepoint(folder):
     """Else the tests here could pass with a log that decides nothing."""
     assert before_it(folder)
     assert steps(before_it(folder)) == steps(alone(folder, "before.ndjson"))
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize("folder", FIXTURES, ids=lambda folder: folder.name)
-def test_a_savepoint_of_an_earlier_release_restores_and_open_alerts_go_on_under_their_ids(folder, own_stack):
-    offsets = send(own_stack.kafka, list(read_arrivals(folder / "before.ndjson")))
-    assert {str(part): end for part, end in offsets.items()} == json.loads((folder / "offsets.json").read_text())
-    job_id = submit(own_stack, JOB, folder / "rules.yaml", start_from=folder)
-    send(own_stack.kafka, list(read_arrivals(folder / "after.ndjson")))
-    wait_until_processed(own_stack.kafka, own_stack.flink_rest, job_id, JOB, READINGS, 60)
-    after = [json.loads(record.value) for record in read_topic(own_stack.kafka, ALERTS)]
-    holds(before_it(folder), after, folder)
