@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -11,11 +12,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from kafka import IsolationLevel, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    NotCoordinatorError,
+    TransactionalIdNotFoundError,
+)
 
 from alerting.language import COMMAND_RULE
 from guard.book import REACH_MS, WATCHDOG
 from guard.seen import INGESTION, TICKER, BrokerSeen, Heard, Part
+from ingestion.ticker import TRANSACTIONS as TICKER_ID
 from ingestion.topics import ALERT_TOPICS, PLATFORM_ALERTS
 from streaming_jobs.progress import has_records
 from streaming_jobs.submit import jobs
@@ -27,12 +34,15 @@ READINGS, STORES = "sensor-readings", "stores"
 TIMEOUT_MS = 5_000
 READ_MAX = 2_000
 """Records of a partition of `sensor-readings` read in one look: all of them up to 1,600 a second on four partitions,
-beyond that the newest, as a sample. Who reads all of a large chain's readings is as big as the job it watches."""
+beyond that so many in a row, from anywhere among what came since the last look. Who reads all of a large chain's
+readings is as big as the job it watches."""
 READ_S = 3.0
 FOLLOW_MAX = 20_000
 """Records of the alert topics read in one look, until the end is reached for the first time."""
 LIVE_MS = 600_000
 """A record whose timestamp is further from now than this is replayed, and no sign of life."""
+NOT_YET = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
+"""The broker answers, and is about to find out who of it keeps a group's or a transaction's state."""
 NO_ALERTS = frozenset({COMMAND_RULE, WATCHDOG.name})
 """Rules of alert events that are no alerts."""
 
@@ -87,6 +97,10 @@ class Broker:
             self._readings = self._parts(self._hearing, READINGS)
             self._hearing.assign(self._readings)
             self._heard_at: float | None = None
+            self._heard_to: dict[TopicPartition, int] = {}
+            self._since_s = 0.0
+            self._home: dict[str, int] = {}
+            self._wrote: dict[int, tuple[int, int, int]] = {}
             self._begin_to_follow()
             self._known: dict[tuple[str, str, int], tuple[int, int, bool | None]] = {}
         except BaseException:
@@ -101,41 +115,82 @@ class Broker:
     # ---- stores, jobs
 
     def look(self, wanted: frozenset[str], taken: Taken) -> BrokerSeen:
-        heard, whole = self._hear()
+        heard, share = self._hear()
+        shares = {TICKER: share, INGESTION: share}
+        ticked = self._ticked()
+        if share < 1 and ticked is not None:
+            shares[TICKER] = 1.0
+            for store in self._active:
+                if self._home.get(store) in ticked:
+                    heard.setdefault(store, {})[TICKER] = Heard(ticked[self._home[store]])
         self._follow()
-        return BrokerSeen(frozenset(self._active), heard, whole, self._places(wanted, taken))
+        return BrokerSeen(frozenset(self._active), heard, shares, self._places(wanted, taken))
 
-    def _hear(self) -> tuple[dict[str, dict[str, Heard]], bool]:
-        """Who spoke since the last look; at the first one, in the newest records there are."""
+    def _hear(self) -> tuple[dict[str, dict[str, Heard]], float]:
+        """Who spoke since the last look, and in which share of what came; at the first look, in the newest records."""
         now, consumer = time.monotonic(), self._hearing
-        since_s = LIVE_MS / 1000 if self._heard_at is None else now - self._heard_at
-        ends, whole = self._ends(self._readings), True
-        begins = self._begins(self._readings) if self._heard_at is None else {}
-        for part in self._readings:
-            newest = max(begins.get(part, 0), ends[part] - READ_MAX)
-            if self._heard_at is None:
-                consumer.seek(part, newest)
-            elif newest > consumer.position(part):
-                consumer.seek(part, newest)
-                whole = False
+        first = self._heard_at is None
+        self._since_s = LIVE_MS / 1000 if first else now - self._heard_at
+        ends = self._ends(self._readings)
+        starts = self._begins(self._readings) if first else {part: consumer.position(part) for part in self._readings}
+        stops = {}
+        for part, end in ends.items():
+            spare = end - starts[part] - READ_MAX
+            if spare > 0:
+                # Anywhere, since ticks come all at once, every few seconds: at the end they might never be met.
+                starts[part] += spare if first else random.randint(0, spare)
+                consumer.seek(part, starts[part])
+            elif first:
+                consumer.seek(part, starts[part])
+            stops[part] = min(end, starts[part] + READ_MAX)
+        came, read = sum(ends.values()) - sum(self._heard_to.values() if not first else ends.values()), 0
         spoken: dict[str, dict[str, list[int]]] = {}
-        while any(consumer.position(part) < ends[part] for part in self._readings):
-            if time.monotonic() > now + READ_S:
-                whole = False
-                break
+        while any(consumer.position(part) < stops[part] for part in stops) and time.monotonic() < now + READ_S:
             for batch in consumer.poll(timeout_ms=200).values():
                 for record in batch:
                     self._spoke(record, spoken)
-        self._heard_at = now
+        for part, end in ends.items():
+            read += consumer.position(part) - starts[part]
+            if consumer.position(part) < end:
+                consumer.seek(part, end)
+        self._heard_at, self._heard_to = now, {part: consumer.position(part) for part in ends}
         wall_ms = time.time() * 1000
         found = {
             store: {
-                kind: Heard(min(max(0.0, (wall_ms - newest) / 1000), since_s), times, (newest - oldest) / 1000)
+                kind: Heard(self._ago(wall_ms - newest), times, (newest - oldest) / 1000)
                 for kind, (oldest, newest, times) in signs.items()
             }
             for store, signs in spoken.items()
         }
-        return found, whole
+        return found, min(1.0, read / came) if came > 0 else 1.0
+
+    def _ago(self, age_ms: float) -> float:
+        """Seconds, at most since the last look: a timestamp tells when something came only as far as the guard saw."""
+        return min(max(0.0, age_ms / 1000), self._since_s)
+
+    def _ticked(self) -> dict[int, float] | None:
+        """Partitions into which the ticker has written since the last look, and how many seconds ago; None where no
+        ticker is known.
+
+        The broker knows of each producer what it wrote last, so nothing need be read; and a ticker ticks every store.
+        """
+        try:
+            ticker = self._admin.describe_transactions([TICKER_ID])[TICKER_ID].producer_id
+        except (TransactionalIdNotFoundError, *NOT_YET):
+            return None
+        states = self._admin.describe_producers(self._readings)
+        wall_ms, found = time.time() * 1000, {}
+        for part in self._readings:
+            for producer in states[part].active_producers:
+                if producer.producer_id != ticker:
+                    continue
+                wrote = (ticker, producer.producer_epoch, producer.last_sequence)
+                before = self._wrote.get(part.partition)
+                self._wrote[part.partition] = wrote
+                age_ms = wall_ms - producer.last_timestamp
+                if before not in (None, wrote) and abs(age_ms) <= LIVE_MS:
+                    found[part.partition] = self._ago(age_ms)
+        return found
 
     def _spoke(self, record: ConsumerRecord, spoken: dict[str, dict[str, list[int]]]) -> None:
         if record.key is None or abs(time.time() * 1000 - record.timestamp) > LIVE_MS:
@@ -144,7 +199,10 @@ class Broker:
             kind = TICKER if _kind(record.value or b"").kind == "tick" else INGESTION
         except (msgspec.DecodeError, ValueError):
             return  # the job counts and names what is no event
-        signs = spoken.setdefault(record.key.decode(errors="replace"), {})
+        store = record.key.decode(errors="replace")
+        if store in self._active:
+            self._home[store] = record.partition
+        signs = spoken.setdefault(store, {})
         sign = signs.setdefault(kind, [record.timestamp, record.timestamp, 1])
         if record.timestamp >= sign[1] + 1000:
             sign[2] += 1
@@ -160,7 +218,7 @@ class Broker:
         asked = {name: [part for topic in own for part in parts[topic]] for name, own in topics.items()}
         try:
             committed = self._admin.list_group_offsets(asked)
-        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+        except NOT_YET:
             return {}  # the broker is about to find out who keeps the jobs' offsets
         found: dict[str, dict[tuple[str, int], Part]] = {}
         for name, own in asked.items():

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from math import log, log1p
+from math import inf, log, log1p
 from typing import NamedTuple
 
 from guard.seen import INGESTION, TICKER, BrokerSeen, Heard, JobSeen, Look, Part
 from guard.trail import Trail
 
 CHAIN = "chain"
+FEEDS = (TICKER, INGESTION)
 BROKER, FLINK = "broker", "flink"
 
 
@@ -92,13 +93,13 @@ GAPS = 3
 """A sign is missed after so many of its usual gaps, where that is longer than unheard_s."""
 GAPS_TAKEN = 32
 """The usual gap is the mean of about so many."""
-CHANCE = 1e-9
-"""Where only a part of the records was read, a store is met by chance. Its sign is missed when that many looks without
-it in a row are so unlikely: with 2,000 stores one false alarm in a month, at the very worst."""
+UNLIKELY = log(1e9)
+"""Where only a part of the records was read, a store is met by chance. It is missed when that it was not met for so
+long has a chance of one in a thousand million: with 2,000 stores one false alarm in a month, at the very worst."""
 SURELY = 0.98
-"""Share of looks at which a sampled store is met, at most: one that was always met may be missed for once."""
+"""Share of looks at which a store is met, at most: one that was met at every look may be missed by chance for once."""
 SAMPLED_S = 120
-"""So long after a look that left records out."""
+"""So long after a look that left records out, meeting a store counts as chance."""
 
 
 class Thing(NamedTuple):
@@ -148,31 +149,32 @@ class _Clock:
     """Runs from one look that was answered to the next, if that was answered too."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = self.passed = 0.0
         self._last: float | None = None
 
     def look(self, at: float, answered: bool) -> None:
-        if answered and self._last is not None:
-            self.now += at - self._last
+        self.passed = at - self._last if answered and self._last is not None else 0.0
+        self.now += self.passed
         self._last = at if answered else None
 
 
 @dataclass(slots=True)
 class _Sign:
-    """Ticks, or readings, of one store. gap_s: the usual time between two."""
+    """Ticks, or readings, of one store. at: when the newest came, on the broker's clock. read_at: the same on the clock
+    that runs only as far as records are read; gap_s: the usual time between two, on that clock."""
 
-    last: float
+    at: float
+    read_at: float
     times: int
     gap_s: float
 
-    def take(self, now: float, heard: Heard, longest_s: float) -> None:
-        newest = now - heard.newest_s
-        if newest <= self.last:
+    def take(self, at: float, read_at: float, times: int, longest_s: float) -> None:
+        if at <= self.at:
             return
         # An outage says little about the usual gap, a slower ticker says it again and again.
-        gap = min((newest - self.last) / heard.times, 2 * longest_s)
+        gap = min((read_at - self.read_at) / times, longest_s)
         self.gap_s += (gap - self.gap_s) / min(self.times, GAPS_TAKEN)
-        self.last, self.times = newest, self.times + heard.times
+        self.at, self.read_at, self.times = at, read_at, self.times + times
 
 
 @dataclass(slots=True)
@@ -264,7 +266,11 @@ class Judge:
         self._signs: dict[str, dict[str, _Sign]] = {}
         self._active_since: dict[str, float] = {}
         self._ticking_since: float | None = None
-        self._sampled_at: float | None = None
+        self._read = dict.fromkeys(FEEDS, 0.0)
+        self._share = dict.fromkeys(FEEDS, 1.0)
+        self._sampled_at = dict.fromkeys(FEEDS, -inf)
+        self._many = dict.fromkeys(FEEDS, False)
+        self._many_at = dict.fromkeys(FEEDS, 0.0)
 
     def look(self, look: Look, told: Collection[Thing] = ()) -> Verdict:
         """Take in one look, the next in time. told: what has an open alert now."""
@@ -388,8 +394,11 @@ class Judge:
 
     def _all_stores(self, verdict: Verdict, seen: BrokerSeen, told: Collection[Thing]) -> None:
         now = self._broker.now
-        if not seen.whole:
-            self._sampled_at = now
+        for kind in FEEDS:
+            self._share[kind] = seen.shares.get(kind, 1.0)
+            self._read[kind] += self._broker.passed * self._share[kind]
+            if self._share[kind] < 1:
+                self._sampled_at[kind] = now
         for store in self._active_since.keys() - seen.active:
             del self._active_since[store]
             self._signs.pop(store, None)
@@ -400,9 +409,9 @@ class Judge:
                 for kind, heard in signs.items():
                     self._hear(store, kind, heard)
         verdict.ages = {
-            store: {kind: now - sign.last for kind, sign in signs.items()} for store, signs in self._signs.items()
+            store: {kind: now - sign.at for kind, sign in signs.items()} for store, signs in self._signs.items()
         }
-        for kind in (TICKER, INGESTION):
+        for kind in FEEDS:
             self._feed(verdict, kind, told)
         self._never_ticked(verdict)
         for thing in told:
@@ -410,52 +419,60 @@ class Judge:
                 verdict.fine[thing] = "the store is not active any more"
 
     def _hear(self, store: str, kind: str, heard: Heard) -> None:
-        now, signs = self._broker.now, self._signs.setdefault(store, {})
+        signs = self._signs.setdefault(store, {})
+        at, read_at = self._broker.now - heard.newest_s, self._read[kind] - heard.newest_s * self._share[kind]
         if kind in signs:
-            signs[kind].take(now, heard, self._patience(signs[kind]))
+            signs[kind].take(at, read_at, heard.times, 2 * self._patience(kind, signs[kind]))
         else:
             gap = heard.span_s / (heard.times - 1) if heard.times > 1 else 0.0
-            signs[kind] = _Sign(now - heard.newest_s, heard.times, gap)
+            signs[kind] = _Sign(at, read_at, heard.times, gap)
 
-    @property
-    def _sampled(self) -> bool:
-        return self._sampled_at is not None and self._broker.now - self._sampled_at < SAMPLED_S
+    def _sampled(self, kind: str) -> bool:
+        return self._broker.now - self._sampled_at[kind] < SAMPLED_S
 
-    def _patience(self, sign: _Sign) -> float:
-        limits, usual_s = self._limits, GAPS * sign.gap_s
-        if self._sampled:
-            met = min(SURELY, limits.look_s / max(sign.gap_s, limits.look_s))
-            usual_s = limits.look_s * log(CHANCE) / log1p(-met)
-        return max(limits.unheard_s, usual_s)
+    def _patience(self, kind: str, sign: _Sign) -> float:
+        """How long it may stay away, on the clock that runs as far as records are read."""
+        if not self._sampled(kind):
+            return max(self._limits.unheard_s, GAPS * sign.gap_s)
+        look_s = self._limits.look_s * self._share[kind]
+        met = min(SURELY, look_s / max(sign.gap_s, look_s))
+        return look_s * UNLIKELY / -log1p(-met)
+
+    def _missed(self, kind: str, sign: _Sign, part: float = 1.0) -> bool:
+        """part: of the patience there is."""
+        away, unread = self._broker.now - sign.at, self._read[kind] - sign.read_at
+        return away > part * self._limits.unheard_s and unread > part * self._patience(kind, sign)
 
     def _feed(self, verdict: Verdict, kind: str, told: Collection[Thing]) -> None:
         """One kind of sign, in all stores: where more than half of them miss it, that is one trouble of the chain."""
-        now, limits = self._broker.now, self._limits
+        now, soon = self._broker.now, self._limits.group_s / self._limits.unheard_s
         known = {store: signs[kind] for store, signs in self._signs.items() if kind in signs}
         judged = {store: sign for store, sign in known.items() if sign.times >= HEARD_BEFORE}
-        soon = limits.group_s / limits.unheard_s
-        missed = sorted(store for store, sign in judged.items() if now - sign.last > soon * self._patience(sign))
+        missed = sorted(store for store, sign in judged.items() if self._missed(kind, sign, soon))
         whole = Thing(UNMONITORED.name, CHAIN, kind)
         many = len(judged) > 1 and 2 * len(missed) > len(judged)
         if many:
-            age = now - max(judged[store].last for store in missed)
+            age = now - max(judged[store].at for store in missed)
             verdict.troubles[whole] = Trouble(age, _unheard(kind, f"{len(missed)} stores are", age), tuple(missed))
-        elif judged:
-            verdict.fine[whole] = ""
+        elif 2 * sum(1 for sign in judged.values() if sign.at > self._many_at[kind]) > len(judged):
+            verdict.fine[whole] = ""  # heard again, and not only missed less because less is read
+        if many and not self._many[kind]:
+            self._many_at[kind] = now
+        self._many[kind] = many
         if kind == TICKER:
-            ticks = any(now - sign.last <= soon * self._patience(sign) for sign in judged.values())
-            self._ticking_since = (self._ticking_since or now) if ticks and not many else None
+            ticks = len(missed) < len(judged) and not many
+            self._ticking_since = (self._ticking_since or now) if ticks else None
         for store, sign in known.items():
-            age, patience = now - sign.last, self._patience(sign)
             thing = Thing(UNMONITORED.name, store, kind)
-            if age <= soon * patience:
+            if now - sign.at <= self._limits.group_s:
                 verdict.fine[thing] = ""
-            elif age > patience and store in judged and not many:
+            elif self._missed(kind, sign) and store in judged and not many:
+                age = now - sign.at
                 verdict.troubles[thing] = Trouble(age, _unheard(kind, f"{store} is", age))
 
     def _never_ticked(self, verdict: Verdict) -> None:
         """A ticker ticks every active store: one that it leaves out is not monitored either."""
-        if self._ticking_since is None or self._sampled:
+        if self._ticking_since is None or any(self._sampled(kind) for kind in FEEDS):
             return
         for store, since in self._active_since.items():
             age = self._broker.now - max(since, self._ticking_since)

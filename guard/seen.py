@@ -54,12 +54,13 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BrokerSeen:
-    """active: stores by the topic `stores`. heard: store -> TICKER or INGESTION -> Heard, in what was read since the
-    last look; whole: nothing of it was left out. places: job -> (topic, partition) -> Part."""
+    """active: stores by the topic `stores`. heard: store -> TICKER or INGESTION -> Heard, since the last look. shares:
+    TICKER or INGESTION -> the share of what came since then in which it was looked for; 1 where it is not named.
+    places: job -> (topic, partition) -> Part."""
 
     active: frozenset[str] = frozenset()
     heard: Mapping[str, Mapping[str, Heard]] = field(default_factory=dict)
-    whole: bool = True
+    shares: Mapping[str, float] = field(default_factory=dict)
     places: Mapping[str, Mapping[tuple[str, int], Part]] = field(default_factory=dict)
 
 

@@ -33,6 +33,10 @@ Command = dict[str, Any]
 _WAIT_S = 0.2
 
 
+TRANSACTIONS = "grocery-ticker"
+"""The live ticker's transactional id. The guard asks the broker what was last written under it."""
+
+
 class AnotherTicker(RuntimeError):
     """A ticker that was started later has taken this one's place."""
 
@@ -193,7 +197,7 @@ def run_ticker(
 
     every_ms = _every_ms(every_s)
     stop = stop or Signal()
-    out = sink or KafkaSink(bootstrap, transactional_id="grocery-ticker")
+    out = sink or KafkaSink(bootstrap, transactional_id=TRANSACTIONS)
     try:
         return _run(bootstrap, every_ms, stop, on_tick, out)
     except DeliveryFailed as error:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from grocery.cli import app
 from grocery.settings import settings
 from grocery.stack import Stack, StackError, flink, ports, state
 from grocery.stack.config import Program, supervisord_conf
+from grocery.stack.local import Status
 
 COUNTING_JOB = Path(__file__).with_name("counting_job.py")
 Usage = namedtuple("Usage", "total used free")
@@ -161,6 +163,25 @@ def test_a_percent_sign_in_a_path_does_not_break_supervisord(tmp_path):
     assert conf["program:broker"]["command"] == f"java '{home}'"
 
 
+def test_a_job_that_ended_though_nobody_cancelled_it_is_expected_until_somebody_does(tmp_path, monkeypatch):
+    stack = Stack(tmp_path / "stack", tmp_path / "logs")
+    with state.edit(stack.home) as remembered:
+        remembered.ports = {"rest": 1}
+        remembered.jobs = {
+            name: state.Job(py_file="job.py", runs=[state.Run(job_id=name)]) for name in ("failed", "runs", "cancelled")
+        }
+    now = {"failed": "FAILED", "runs": "RUNNING", "cancelled": "CANCELED"}
+    monkeypatch.setattr("grocery.stack.local.flink.job_states", lambda _: now)
+    monkeypatch.setattr(Stack, "status", lambda _: Status(True, None, "http://127.0.0.1:1", [], {}))
+    monkeypatch.setattr("grocery.stack.local.flink.cancel", lambda *_: None)
+    stack.cancel("cancelled")
+    stack.retire_ended_jobs()
+    assert stack.expected_jobs() == {"failed", "runs"}
+    assert {job.name for job in stack.jobs() if job.wanted} == {"runs"}
+    stack.cancel("failed")
+    assert stack.expected_jobs() == {"runs"}
+
+
 # ---- without anything running
 
 
@@ -234,6 +255,30 @@ def test_a_second_up_changes_nothing_and_down_keeps_topics_and_ports(own_stack):
     consumer = KafkaConsumer("sensor-readings", bootstrap_servers=address, auto_offset_reset="earliest")
     assert next(iter(consumer)).value == b"kept"
     consumer.close()
+
+
+@pytest.mark.integration
+def test_the_guard_watches_the_stack_and_goes_on_when_it_is_killed(own_stack):
+    """One watchdog alert, whichever process beats."""
+    from ingestion.topics import PLATFORM_ALERTS, read_topic
+
+    own_stack.up(flink=False, guard=True)
+
+    def looks() -> float:
+        """Looks since the guard began; 0 while it does not answer."""
+        try:
+            with urllib.request.urlopen(own_stack.status().metrics["guard"], timeout=5) as page:
+                found = re.search(r"^grocery_guard_looks_total ([\d.]+)$", page.read().decode(), re.M)
+        except OSError:
+            return 0
+        return float(found[1]) if found else 0
+
+    wait_for(looks, "a look")
+    dead = own_stack.kill("guard")
+    wait_for(lambda: own_stack.pid("guard") not in (0, dead) and looks(), "a look of the next guard")
+    beats = [json.loads(record.value) for record in read_topic(own_stack.kafka, PLATFORM_ALERTS)]
+    assert {(beat["rule"], beat["status"]) for beat in beats} == {("watchdog", "firing")}
+    assert len({beat["alert_id"] for beat in beats}) == 1
 
 
 @pytest.mark.integration

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -16,13 +16,14 @@ from typer.testing import CliRunner
 from grocery.cli import app
 from grocery.settings import settings
 from grocery.stack import Stack, flink
+from guard.broker import Broker
 from guard.judge import JobFigures, Limits, Thing, Verdict
 from guard.run import Guard
-from guard.seen import INGESTION, TICKER
+from guard.seen import INGESTION, TICKER, BrokerSeen
 from ingestion.record import Record
 from ingestion.reference import publish
 from ingestion.sinks import KafkaSink
-from ingestion.ticker import tick
+from ingestion.ticker import TRANSACTIONS, tick
 from ingestion.topics import PLATFORM_ALERTS, read_topic
 from schemas.contract import contract
 from schemas.instants import to_ms, to_rfc3339
@@ -114,6 +115,37 @@ def test_with_what_is_shipped_a_stopped_ticker_is_told_within_a_minute(broker: s
         monkeypatch.undo()
         settings.cache_clear()
     assert [event["event"] for event in told(broker, since)] == ["raised", "resolved"]
+
+
+def test_where_less_is_read_than_comes_ticks_are_known_by_what_the_ticker_wrote_last(broker: str, stores, monkeypatch):
+    monkeypatch.setattr("guard.broker.READ_MAX", 20)
+
+    def seen(ticked: bool) -> BrokerSeen:
+        if ticked:
+            ticks(ticker, stores, now_ms())
+        for _ in range(200):
+            for name in stores:
+                at = now_ms()
+                event = reading(event_id=f"{name}-{at}", store_id=name, event_time=to_rfc3339(at))
+                readings.send(Record("sensor-readings", name, json.dumps(event).encode(), at))
+        readings.flush()
+        return eye.look(frozenset(), lambda job, topic: {})
+
+    with (
+        closing(Broker(broker)) as eye,
+        KafkaSink(broker) as readings,
+        KafkaSink(broker, transactional_id=TRANSACTIONS) as ticker,
+    ):
+        for _ in range(4):
+            found = seen(ticked=True)
+        for _ in range(3):
+            found = seen(ticked=True)
+            assert found.shares == {TICKER: 1.0, INGESTION: pytest.approx(0.05, abs=0.05)}
+            assert {name for name in stores if TICKER in found.heard.get(name, ())} == set(stores)
+        seen(ticked=False)
+        found = seen(ticked=False)
+    assert found.shares[TICKER] == 1.0
+    assert not any(TICKER in signs for name, signs in found.heard.items() if name in stores)
 
 
 def test_one_silent_store_is_one_alert_though_the_guard_begins_anew_and_the_broker_hangs(stack: Stack, stores):

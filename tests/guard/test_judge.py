@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import exp
 from random import Random
 
 import pytest
@@ -66,9 +67,9 @@ class Watch:
             self.look({} if seen is None else {JOB: replace(seen, **changes)}, BrokerSeen())
         return self.last
 
-    def stores(self, heard=ALL, times: int = 1, active=STORES, whole: bool = True) -> Verdict:
+    def stores(self, heard=ALL, times: int = 1, active=STORES, shares=()) -> Verdict:
         for _ in range(times):
-            self.look({}, BrokerSeen(frozenset(active), heard, whole), wanted=())
+            self.look({}, BrokerSeen(frozenset(active), heard, dict(shares)), wanted=())
         return self.last
 
 
@@ -453,21 +454,63 @@ def test_a_sign_that_comes_rarely_is_missed_after_three_of_its_usual_gaps():
     assert watch.open == {about(UNMONITORED, INGESTION)}
 
 
-@pytest.mark.parametrize(("met", "told_after_s"), [(0.95, 50), (0.5, 150), (0.2, 465)])
-def test_where_records_were_left_out_a_store_is_missed_when_chance_does_not_explain_it(met, told_after_s):
-    """met: share of the looks at which the store is among the records that were read."""
-    watch, chance = Watch(), Random(4)
-    both = {TICKER: NOW, INGESTION: NOW}
+class Sampled:
+    """Two stores whose readings come by chance, `rate` a second, and are read in part. The first one never stops."""
 
-    for _ in range(5000):
-        heard = {"store-001": both} | ({"store-002": both} if chance.random() < met else {})
-        watch.stores(heard, active=STORES[:2], whole=False)
-        assert not watch.open
-    began = watch.at
-    while len(watch.open) < 2:
-        watch.stores({"store-001": both}, active=STORES[:2], whole=False)
-    assert {thing.store_id for thing in watch.open} == {"store-002"}
-    assert watch.at - began == pytest.approx(told_after_s, rel=0.5)
+    def __init__(self, rate: float) -> None:
+        self.watch, self._chance, self._rate = Watch(), Random(4), rate
+
+    def looks(self, times: int, share: float, gone: bool = False) -> None:
+        for _ in range(times):
+            heard = {"store-001": {TICKER: NOW, INGESTION: NOW}, "store-002": {TICKER: NOW}}
+            if not gone and self._chance.random() < 1 - exp(-self._rate * share * LOOK_S):
+                heard["store-002"][INGESTION] = NOW
+            self.watch.stores(heard, active=STORES[:2], shares={INGESTION: share})
+
+    def told_after(self, share: float) -> float:
+        began = self.watch.at
+        while not self.watch.open:
+            self.looks(1, share, gone=True)
+        assert self.watch.open == {about(UNMONITORED, INGESTION, "store-002")}
+        return self.watch.at - began
+
+
+@pytest.mark.parametrize(("rate", "share", "told_after_s"), [(50, 0.02, 50), (1, 0.2, 110), (0.5, 0.05, 830)])
+def test_where_records_were_left_out_a_store_is_missed_when_chance_does_not_explain_it(rate, share, told_after_s):
+    sampled = Sampled(rate)
+    sampled.looks(5000, share)
+    assert not sampled.watch.open
+    assert sampled.told_after(share) == pytest.approx(told_after_s, rel=0.5)
+
+
+def test_a_flood_of_replayed_records_makes_no_living_store_silent():
+    """Suddenly a hundredth is read of what comes."""
+    sampled = Sampled(rate=2)
+    sampled.looks(500, 1)
+    for _ in range(3):
+        sampled.looks(2000, 0.01)
+        sampled.looks(500, 1)
+    assert not sampled.watch.open
+    sampled.looks(50, 0.01)
+    sampled.looks(1, 1)
+    assert sampled.told_after(1) <= 50
+
+
+def test_a_silent_store_is_not_well_again_because_less_is_read():
+    watch = Watch()
+    watch.stores(times=10)
+    watch.stores(only("store-002", kinds=(INGESTION,)), times=12)
+    assert watch.open == {about(UNMONITORED, INGESTION, "store-002")}
+    watch.stores(only("store-002", kinds=(INGESTION,)), times=50, shares={INGESTION: 0.01})
+    assert watch.open == {about(UNMONITORED, INGESTION, "store-002")}
+    watch = Watch()
+    watch.stores(times=10)
+    watch.stores(TICKS, times=12)
+    assert watch.open == {about(UNMONITORED, INGESTION)}
+    watch.stores(TICKS, times=50, shares={INGESTION: 0.01})
+    assert watch.open == {about(UNMONITORED, INGESTION)}
+    watch.stores(times=1)
+    assert not watch.open
 
 
 def test_a_store_heard_often_enough_in_the_newest_records_is_judged_at_once():
