@@ -25,7 +25,7 @@ from alerting.rules import RuleSet, metric_units
 from alerting.state import Store, UnknownState
 from alerting.state import dumps as engine_dumps
 from alerting.state import loads as engine_loads
-from schemas.instants import to_rfc3339
+from schemas.instants import to_ms, to_rfc3339
 
 HOLD_MS = 5000
 """How far a store's ticks must be past a record's arrival before it goes on: what two topics, written at the same time
@@ -33,6 +33,8 @@ by several processes, may differ by."""
 MAX_HELD = 20_000
 """Records of one store that may wait; the oldest of more go on before their time and are counted as `crowded`. Ten
 minutes of a large store are some 5,000."""
+AHEAD_MS = 120_000
+"""An event whose time lies further after the store's clock comes from a clock that is ahead."""
 FOREVER = 2**62
 READINGS = "sensor-readings"
 """The topic that carries the ticks."""
@@ -57,8 +59,9 @@ class Deriver(Protocol[S]):
     """What a job derives, without its state: that is handed in and changed.
 
     state_type: with a default `version`, JSON-able, bounded (its docstring says by what). inputs: by topic, the fields
-    that are read of its events; for sensor-readings that is alerting's Event. upgrades: by version, how its state
-    becomes one of the next version, on plain JSON.
+    that are read of its events, event_time and store_id among them; for sensor-readings that is alerting's Event, and
+    need not be named. What does not fit them never reaches `advance`, and every event_time is sound.
+    upgrades: by version, how its state becomes one of the next version, on plain JSON.
     """
 
     state_type: type[S]
@@ -181,6 +184,7 @@ class Derivation(Generic[S]):
         for record in state.merge.take(records, read_to, notes) if records else state.merge.release(read_to):
             try:
                 event = self._decoders[record.topic](record.payload)
+                to_ms(event.event_time)
             except (ValueError, RecursionError) as error:
                 unreadable.append(Unreadable(record.offset, f"{record.topic}: {error}"[:200]))
                 continue
@@ -271,6 +275,15 @@ def derived(
         value=float(value),
         **more,
     )
+
+
+def is_newer(at: int, known: int, now: int) -> bool:
+    """Whether an event tells more than what is known; event times, epoch ms.
+
+    A resend does not, nor what was overtaken. What was told by a clock that was ahead counts for nothing once it is set
+    right.
+    """
+    return at > known or known > now + AHEAD_MS >= at
 
 
 def read_records(batch: str, unreadable: list[Unreadable]) -> list[Record]:

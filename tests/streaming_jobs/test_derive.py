@@ -186,11 +186,12 @@ def test_derived_readings_are_judged_by_the_rules_and_told_as_metrics():
 
 def test_a_record_that_cannot_be_read_or_is_another_stores_spoils_no_other():
     poison = Record(START + 1500, PEOPLE, 5, "{")
+    timeless = Record(START + 1550, PEOPLE, 6, '{"event_id":"x","event_time":"soon","store_id":"store-001","count":4}')
     stranger = seen(PEOPLE, 1.6, 9, store="store-002")
     unknown = seen("inventory", 1.7, 9)
-    _, metrics, notes = told([seen(PEOPLE, 1, 7), poison, stranger, unknown, seen(PEOPLE, 2, 8), tick(10)])
+    _, metrics, notes = told([seen(PEOPLE, 1, 7), poison, timeless, stranger, unknown, seen(PEOPLE, 2, 8), tick(10)])
     assert [metric["value"] for _, metric in metrics] == [7, 8]
-    assert (notes["unreadable"], notes["other_store"]) == (2, 1)
+    assert (notes["unreadable"], notes["other_store"]) == (3, 1)
 
 
 def test_a_batch_is_read_as_the_query_writes_it():

@@ -44,7 +44,7 @@ def test_rules_that_contradict_themselves_are_never_submitted(tmp_path):
 
 
 def test_an_unknown_job_is_refused_with_those_there_are():
-    with pytest.raises(LookupError, match="warm_chain: no such job; there are cold_chain"):
+    with pytest.raises(LookupError, match=f"warm_chain: no such job; there are {', '.join(jobs())}"):
         submit(Cluster(), "warm_chain", RULES)
 
 
