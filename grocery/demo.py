@@ -24,8 +24,6 @@ from grocery.settings import Settings, settings
 from schemas.instants import to_rfc3339
 
 STEPS = 8
-UNRULED = {"queue-surge", "empty-shelf"}
-"""Faults that no shipped rule is about."""
 PIPED_WIDTH = 140
 """Columns where there is no terminal to ask."""
 START = date(2026, 10, 5)
@@ -292,7 +290,7 @@ def _score(show: Show, simulation: Any, bootstrap: str, where: Settings) -> bool
         caught = ", ".join(f"{rule} ({alert.severity})" for rule, alert in verdict.caught.items()) or "-"
         missing = f"[red]MISSED: {', '.join(verdict.missing)}[/red] " if verdict.missing else ""
         after = "-" if verdict.delay_ms is None else str(timedelta(seconds=round(verdict.delay_ms / 1000)))
-        expected = ", ".join(label.expect) or ("no rule yet" if label.fault in UNRULED else "none: within its limits")
+        expected = ", ".join(label.expect) or "none: within its limits"
         table.add_row(label.fault, label.asset_id, label.start[11:16], expected, missing + caught, after)
     show.console.print(table)
     missed = sum(1 for verdict in verdicts if verdict.missing)

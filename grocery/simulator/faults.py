@@ -62,6 +62,7 @@ KINDS = {
     "network-outage": Kind(()),
     "queue-surge": Kind((), 3.0, 1.0, 20.0, "times the usual number of shoppers at the checkouts"),
     "empty-shelf": Kind(("facing",)),
+    "phantom-stock": Kind(("facing",)),
     "bad-input": Kind((*_CASES,)),
 }
 _INSTANT = {"bad-input", "meter-reset"}
@@ -229,7 +230,7 @@ def _place(entry: Entry, store: Event, assets: list[Event]) -> tuple[str, tuple[
         lanes = [a["asset_id"] for a in assets if a["asset_class"] == "lane"]
         if not lanes:
             raise PlanError(f"{entry.where}: {name} has no lanes for a queue-surge")
-        return lanes[0], tuple(lanes)
+        return lanes[0], (*lanes, name)  # what is said of all of them is said of the store
     for asset in assets:
         if asset["asset_id"].partition("-")[2] == entry.asset:
             if asset["asset_class"] not in kind.classes:

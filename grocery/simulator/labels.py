@@ -17,10 +17,10 @@ MINUTE = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """start: when it began physically (for a silence: the last report before it); end: when it was repaired;
-    recovered_by: when the asset is back in range by the model. RFC 3339, UTC. covers: every asset it touches;
-    magnitude as `grocery.simulator.faults.KINDS` explains it; expect: rules of chain/rules that must raise an
-    alert about one of them; what: bad-input's kind."""
+    """start: when it began physically (of a silence: the last report before it; of a queue: when its people come in);
+    end: when it was repaired; recovered_by: when the asset is back in range by the model. RFC 3339, UTC. covers: every
+    asset it touches; magnitude as `grocery.simulator.faults.KINDS` explains it; expect: rules of chain/rules that must
+    raise an alert about one of them; what: bad-input's kind."""
 
     fault: str
     store_id: str

@@ -135,9 +135,11 @@ def a_day(
     rng: np.random.Generator,
     surges: list[tuple[float, float, float]],
     empty: dict[str, list[tuple[float, float]]],
+    gone: dict[str, list[tuple[float, float]]],
 ) -> StoreDay:
     """spans: opening hours; midnight: the local day's start; surges: (start, end, times as many); empty: facing ->
-    spans in which nothing is put on it. All epoch seconds."""
+    spans in which nothing is put on it; gone: facing -> spans in which something else stands on it. All epoch
+    seconds."""
     comes = _arrivals(floor, day, spans, midnight, rng)
     shoppers = _baskets(floor, comes, None, floor.popularity, rng)
     for start, end, times in surges:
@@ -146,7 +148,7 @@ def a_day(
         queues = np.sort(rng.uniform(start, end, extra))
         shoppers += _baskets(floor, queues, queues, _dry(floor), rng)
     result = StoreDay(shoppers, defaultdict(list))
-    _take(floor, result, midnight, empty)
+    _take(floor, result, midnight, empty, gone)
     _open_doors(floor, result, rng)
     _check_out(floor, result, spans, rng, surges)
     return result
@@ -214,7 +216,13 @@ def _baskets(
     return shoppers
 
 
-def _take(floor: Floor, day: StoreDay, midnight: float, empty: dict[str, list[tuple[float, float]]]) -> None:
+def _take(
+    floor: Floor,
+    day: StoreDay,
+    midnight: float,
+    empty: dict[str, list[tuple[float, float]]],
+    gone: dict[str, list[tuple[float, float]]],
+) -> None:
     """Take what is on the watched facings, refill them, and leave out what was not there."""
     picks: dict[str, list[tuple[float, int, Item]]] = defaultdict(list)
     for number, shopper in enumerate(day.shoppers):
@@ -237,7 +245,7 @@ def _take(floor: Floor, day: StoreDay, midnight: float, empty: dict[str, list[tu
                 if out or stock > 0.55 * _FACING_HOLDS:
                     continue
                 stock = _FACING_HOLDS
-            elif stock < item.pieces:
+            elif stock < item.pieces or any(start <= when < end for start, end in gone.get(facing, ())):
                 missed.add(id(item))
                 continue
             else:

@@ -39,7 +39,23 @@ from grocery.simulator.labels import (
     too_warm,
 )
 from grocery.simulator.sales import receipts
+from grocery.simulator.shop_labels import (
+    EMPTY,
+    EMPTY_FOR,
+    PHANTOM,
+    PHANTOM_ABOVE,
+    PHANTOM_FOR,
+    SHORT,
+    SHORT_ABOVE,
+    SHORT_FOR,
+    WAIT,
+    WAIT_FOR,
+    WAIT_S,
+    longest,
+    stopped_selling,
+)
 from grocery.simulator.shoppers import TERMINALS, Floor, StoreDay, a_day, share_filled
+from grocery.simulator.stock import Books
 from grocery.simulator.thermal import STEP_S, CaseModel, CaseState, Inputs, Trace
 from grocery.simulator.utility_labels import METER_RESET, ONLY_OPEN, OUT_OF_HOURS, SILENCES, out_of_hours
 from ingestion.arrival import dumps
@@ -54,6 +70,11 @@ _OF_CASES = ("compressor-failure", "door-ajar", "slow-leak", "iced-coil", "defro
 _DOORS = 3
 """Doors of a case: a shopper opens one of them."""
 _MARGIN_C, _MARGIN_MS = 0.3, 150_000
+_SHORTEST_SERVICE_S = 55
+"""What a shopper takes at a staffed lane is in the mean more than that."""
+_COME_BEFORE_S = 600
+"""Those who queue have come in before: a surge can be foreseen so early."""
+_PHANTOM_MARGIN = 1.6
 _SLACK_S = 150.0
 """Added to a recovery, so that the last report and a skewed clock lie within it."""
 
@@ -69,12 +90,18 @@ class _Case:
 @dataclass(slots=True)
 class _Watch:
     """What is kept of a faulty asset for its labels. readings, defrosts: (event time in epoch ms, value) as reported;
-    metered: the same, by a meter's metric; heard: device -> (true time, arrival) in epoch ms of what arrived."""
+    metered: the same, by a meter's metric; heard: device -> (true time, arrival) in epoch ms of what arrived.
+    empty: of a facing, (epoch ms, seen empty in
+    trading hours). sold: numbers of the receipts with a facing's product and their epoch s. load: of the lanes, (epoch
+    ms, people per open lane)."""
 
     readings: list[tuple[int, float]] = field(default_factory=list)
     defrosts: list[tuple[int, bool]] = field(default_factory=list)
     metered: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     heard: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    empty: list[tuple[int, bool]] = field(default_factory=list)
+    sold: list[tuple[int, float]] = field(default_factory=list)
+    load: list[tuple[int, float]] = field(default_factory=list)
 
 
 class StoreRun:
@@ -106,6 +133,8 @@ class StoreRun:
         rng = chance(seed, store_id, "meters")
         self._energy, self._water = float(rng.uniform(2e5, 9e5)), float(rng.uniform(2e3, 9e3))
         self._outside = 0.0
+        self._books = Books(self._floor)
+        self._sales: list[float] = []
 
     # ---- setting up
 
@@ -171,10 +200,9 @@ class StoreRun:
         name, store_id = day.isoformat(), self.store["store_id"]
         spans = open_spans(self.store, day)
         surges = [(self._start + f.start, self._start + f.end, f.magnitude) for f in self._of("queue-surge")]
-        empty: dict[str, list[tuple[float, float]]] = {}
-        for f in self._of("empty-shelf"):
-            empty.setdefault(f.asset_id, []).append((self._start + f.start, self._start + f.end))
-        people = a_day(self._floor, day, spans, midnight, chance(self._seed, store_id, name, "shop"), surges, empty)
+        rng = chance(self._seed, store_id, name, "shop")
+        empty, gone = self._on_facings("empty-shelf"), self._on_facings("phantom-stock")
+        people = a_day(self._floor, day, spans, midnight, rng, surges, empty, gone)
         out: list[Message] = []
         self._sensors(name, people, spans, begin, end, out)
         self._cameras(name, people, spans, begin, end, out)
@@ -186,6 +214,13 @@ class StoreRun:
 
     def _of(self, fault: str) -> list[Fault]:
         return [f for f in self._faults if f.fault == fault]
+
+    def _on_facings(self, fault: str) -> dict[str, list[tuple[float, float]]]:
+        """Facing -> spans in epoch seconds."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for f in self._of(fault):
+            found.setdefault(f.asset_id, []).append((self._start + f.start, self._start + f.end))
+        return found
 
     def _since(self, epoch: Any) -> Any:
         return epoch - self._start
@@ -378,14 +413,14 @@ class StoreRun:
                 last = max([closes, *(leaves[-1] for leaves in people.leaves.values() if len(leaves))])
                 seen = np.arange(opens + rng.uniform(0, 45), last + 60, 45.0)
                 counts = np.searchsorted(joins, seen, "right") - np.searchsorted(people.leaves[lane_id], seen, "right")
-                idle = (counts == 0) & (np.arange(len(seen)) % 7 != 0)  # an empty zone is told now and then
+                idle = (counts == 0) & (np.arange(len(seen)) % 2 != 0)  # an empty zone is told half as often
                 idle[1:] &= counts[:-1] == 0
                 counts, seen = counts[~idle], seen[~idle]
                 wrong = np.where(rng.random(len(counts)) < 0.04, rng.choice([-1, 1], len(counts)), 0)
                 counts = np.maximum(0, counts + np.where(counts > 1, wrong, 0))
                 kind = "self_checkout" if lane_id in alone else "queue"
                 self._see(at_lanes, f"{lane_id}-{kind}", kind, lane_id, seen, counts, rng, out)
-        self._shelves(name, people, at_shelves, begin, end, out)
+        self._shelves(name, people, spans, at_shelves, begin, end, out)
 
     def _see(
         self,
@@ -412,7 +447,16 @@ class StoreRun:
             )
             out.append((arrived, "cv-detections", payload.encode()))
 
-    def _shelves(self, name: str, people: StoreDay, camera: str, begin: float, end: float, out: list[Message]) -> None:
+    def _shelves(
+        self,
+        name: str,
+        people: StoreDay,
+        spans: list[tuple[float, float]],
+        camera: str,
+        begin: float,
+        end: float,
+        out: list[Message],
+    ) -> None:
         store_id = self.store["store_id"]
         for facing, steps in people.stock.items():
             rng = chance(self._seed, facing, name)
@@ -432,6 +476,9 @@ class StoreRun:
                     f'"frame_ref":"premises://{camera}/{ms}"}}'
                 )
                 out.append((arrived, "cv-detections", payload.encode()))
+                if facing in self._watches:
+                    trading = any(opens <= when < closes for opens, closes in spans)
+                    self._watches[facing].empty.append((ms, trading and what == "empty_facing"))
 
     def _arriving(
         self,
@@ -488,7 +535,10 @@ class StoreRun:
         store_id = self.store["store_id"]
         rng = chance(self._seed, store_id, day.isoformat(), "tills")
         alone = set(self._floor.self_checkouts)
-        for when, event in receipts(self.store, day, people, spans[-1][1], rng, self._seed, alone):
+        written = receipts(self.store, day, people, spans[-1][1], rng, self._seed, alone)
+        self._stock(day.isoformat(), spans, written, out)
+        for when, event in written:
+            self._watch_sale(when, event)
             luck, extra = rng.random(), rng.random()
             since = self._since(when)
             arrived = self._arrival(since, rng)
@@ -498,6 +548,29 @@ class StoreRun:
                 out.append((arrived, "pos-transactions", payload))
                 if luck < 0.003:
                     out.append((arrived + round(2000 + 20000 * extra), "pos-transactions", payload))
+
+    def _stock(
+        self, name: str, spans: list[tuple[float, float]], written: list[tuple[float, Event]], out: list[Message]
+    ) -> None:
+        """What the books say."""
+        store_id = self.store["store_id"]
+        rng = chance(self._seed, store_id, name, "stock")
+        for when, product_id, on_hand in self._books.day(spans, written, self._start):
+            ms = round(when * 1000)
+            event = {"event_id": f"{store_id}-stock-{product_id}-{self._seed}-{ms}", "event_time": to_rfc3339(ms)}
+            event |= {"store_id": store_id, "schema_version": 1, "product_id": product_id, "on_hand": on_hand}
+            event |= {"unit": self._books.units[product_id], "counted": False, "source": "erp"}
+            if self._since(when) < self._horizon:
+                out.append((self._arrival(self._since(when), rng), "inventory", dumps(event)))
+
+    def _watch_sale(self, when: float, receipt: Event) -> None:
+        if receipt["kind"] != "sale" or not 0 <= self._since(when) < self._horizon:
+            return
+        self._sales.append(when)
+        for line in receipt["lines"]:
+            watch = self._watches.get(self._floor.facings.get(line.get("gtin", ""), ""))
+            if watch is not None and not line["voided"]:
+                watch.sold.append((len(self._sales), when))
 
     def _arrival(self, since: float, rng: np.random.Generator) -> int:
         return self._ms(float(self._network.delay(np.array([since]), None)[0] + latencies(1, rng)[0]))
@@ -534,6 +607,7 @@ class StoreRun:
             after = [self._since(at) for at, load in people.load if load <= 2.0 and self._since(at) >= fault.end]
             if after and fault.end < end:
                 self._recovered.setdefault(id(fault), after[0])
+            self._watches[fault.asset_id].load += [(round(at * 1000), load) for at, load in people.load]
 
     def _finish(self) -> None:
         for fault in self._faults:
@@ -555,6 +629,12 @@ class StoreRun:
                 # What is told of an hour may begin with its end.
                 recovered += 3600
                 expect = self._expect_metered(fault, start_ms, self._ms(recovered))
+            elif fault.fault == "queue-surge":
+                expect = self._expect_queue(fault, self._ms(recovered))
+                start_ms -= _COME_BEFORE_S * 1000
+            elif fault.fault in ("empty-shelf", "phantom-stock"):
+                back, expect = self._expect_shelf(fault)
+                recovered = back + _SLACK_S
             self.labels.append(
                 Label(
                     fault.fault,
@@ -622,6 +702,29 @@ class StoreRun:
         days.add(local_date(self.store, until_ms / 1000))
         spans = [span for day in days for span in open_spans(self.store, day)]
         return any(opens * 1000 < until_ms and since_ms < closes * 1000 for opens, closes in spans)
+
+    def _expect_queue(self, fault: Fault, until_ms: int) -> tuple[str, ...]:
+        """Rules to expect of the people who stood at each lane."""
+        load = [
+            (ms, people) for ms, people in self._watches[fault.asset_id].load if self._ms(fault.start) <= ms < until_ms
+        ]
+        waits = longest([(ms, people * _SHORTEST_SERVICE_S > WAIT_S) for ms, people in load])
+        short = longest([(ms, people > SHORT_ABOVE + 0.5) for ms, people in load])
+        found = ((WAIT, waits, WAIT_FOR), (SHORT, short, SHORT_FOR))
+        return tuple(rule for rule, lasted, least in found if lasted >= least + _MARGIN_MS)
+
+    def _expect_shelf(self, fault: Fault) -> tuple[float, tuple[str, ...]]:
+        """(when it sells again or the fault is over, rules to expect)."""
+        watch = self._watches[fault.asset_id]
+        begins, ends = self._start + fault.start, self._start + fault.end
+        back = min((when for _, when in watch.sold if when >= ends), default=ends)
+        if fault.fault == "empty-shelf":
+            lasted = longest([(ms, empty and begins * 1000 <= ms < ends * 1000) for ms, empty in watch.empty])
+            return self._since(back), (EMPTY,) if lasted >= EMPTY_FOR + _MARGIN_MS else ()
+        sold = [number for number, when in watch.sold if when < ends]
+        until = sum(1 for when in self._sales if when < ends - PHANTOM_FOR / 1000)
+        stopped = stopped_selling(sold, until) if sold else 0.0
+        return self._since(back), (PHANTOM,) if stopped >= PHANTOM_ABOVE * _PHANTOM_MARGIN else ()
 
 
 _SILENCES = ("silent-sensor", "signage-dead", "network-outage")

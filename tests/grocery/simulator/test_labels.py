@@ -2,6 +2,8 @@
 
 import pytest
 
+from alerting.language import Rule
+from alerting.rules import parse_rules
 from grocery.settings import PROJECT
 from grocery.simulator.labels import (
     SILENT,
@@ -16,6 +18,24 @@ from grocery.simulator.labels import (
     too_warm,
     write_labels,
 )
+from grocery.simulator.shop_labels import (
+    EMPTY,
+    EMPTY_FOR,
+    PHANTOM,
+    PHANTOM_ABOVE,
+    PHANTOM_FOR,
+    PHANTOM_GAPS,
+    SHORT,
+    SHORT_ABOVE,
+    SHORT_FOR,
+    WAIT,
+    WAIT_FOR,
+    WAIT_S,
+    longest,
+    stopped_selling,
+)
+from streaming_jobs.checkout_queue.queues import PER_LANE, STANDARD
+from streaming_jobs.shelf.shelves import ENOUGH_GAPS
 
 MINUTE = 60_000
 FREEZER = TOO_WARM["freezer"]
@@ -62,11 +82,33 @@ def test_a_gap_counts_where_it_overlaps_the_fault():
     assert longest_gap(arrivals, 601_000, 650_000) == 60_000
 
 
-def test_limits_are_those_of_the_shipped_rules():
-    from alerting.rules import parse_rules
+def test_the_longest_run_is_measured_from_its_first_to_its_last_sample():
+    assert longest([(0, True), (10, False), (20, True), (30, True), (50, True), (60, False)]) == 30
+    assert longest([(0, False)]) == longest([]) == 0
 
-    path = PROJECT / "chain" / "rules" / "cold_chain.yaml"
-    rules = {rule.alert: rule for rule in parse_rules(path.read_text("utf-8"), str(path)).rules}
+
+def test_a_product_has_stopped_selling_by_its_own_usual_gap():
+    sold = list(range(0, 300, 10))
+    assert stopped_selling(sold, 290 + 60) == 6.0
+    assert stopped_selling(sold[:10], 1000) == 0.0
+
+
+def shipped(job: str) -> dict[str, Rule]:
+    path = PROJECT / "chain" / "rules" / f"{job}.yaml"
+    return {rule.alert: rule for rule in parse_rules(path.read_text("utf-8"), str(path)).rules}
+
+
+def test_limits_of_queues_and_shelves_are_those_of_the_shipped_rules():
+    rules = shipped("checkout_queue") | shipped("shelf")
+    assert (rules[WAIT].raise_above, rules[WAIT].for_ms) == (WAIT_S, WAIT_FOR)
+    assert (rules[SHORT].raise_above, rules[SHORT].for_ms) == (0.5, SHORT_FOR)
+    assert rules[EMPTY].for_ms == EMPTY_FOR
+    assert (rules[PHANTOM].raise_above, rules[PHANTOM].for_ms) == (PHANTOM_ABOVE, PHANTOM_FOR)
+    assert (PER_LANE / STANDARD, ENOUGH_GAPS) == (SHORT_ABOVE, PHANTOM_GAPS)
+
+
+def test_limits_are_those_of_the_shipped_rules():
+    rules = shipped("cold_chain")
     assert set(rules) >= {limits.rule for limits in TOO_WARM.values()} | {SILENT, STUCK}
     assert rules[STUCK].stuck_for_ms == STUCK_FOR
     for asset_class, limits in TOO_WARM.items():
