@@ -4,12 +4,18 @@ Runs under supervisord beside what it watches. A standalone job manager that was
 the keeper submits them again from where they were. The task manager would go on with the lost jobs' tasks until its
 heartbeat times out (30 s) before it turns to the new job manager, so it is restarted at once. Where a deploy was
 interrupted, the keeper puts the old version back.
+
+supervisord watches the keeper, and the keeper watches supervisord: where that was killed, the stack is started anew,
+since processes cannot be put under another supervisord.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,8 +29,38 @@ LOOK_S = 1.0
 RETRY_S = 15.0
 
 
-def watch(stack: Stack) -> None:
-    """Look once a second until the stack is shut down. A submission that failed is tried again after RETRY_S."""
+def keep(stack: Stack) -> None:
+    """Watch, and start the stack anew where its supervisord was killed; the new one has a keeper of its own."""
+    supervisord, ran = os.getppid(), set()
+    try:
+        for names in watch(stack):
+            ran |= names
+            if os.getppid() != supervisord:
+                break
+    except (SupervisorGone, BrokenPipeError) as gone:
+        if os.getppid() == supervisord:
+            _say(f"{gone}; nothing to keep any more")
+    if os.getppid() != supervisord:
+        # supervisord was what wrote the log.
+        with (stack.logs / "keeper.log").open("a") as log, contextlib.redirect_stdout(log):
+            _start_anew(stack, ran)
+
+
+def _start_anew(stack: Stack, ran: set[str]) -> None:
+    owner = state.read(stack.home).owner
+    if owner is not None and not _lives(owner):
+        _say("supervisord and the owner are gone: stopping the stack")
+        stack.down()
+    else:
+        _say("supervisord is gone: starting the stack anew")
+        stack.up("taskmanager" in ran, guard="guard" in ran, owner=owner and owner.pid)
+
+
+def watch(stack: Stack) -> Iterator[set[str]]:
+    """Look once a second until the stack is shut down. A submission that failed is tried again after RETRY_S.
+
+    Gives, after each look, the names of what runs. Raises SupervisorGone.
+    """
     not_before: dict[str, float] = {}
     manager = 0
     while True:
@@ -55,6 +91,7 @@ def watch(stack: Stack) -> None:
             else:
                 if again is not None:
                     _say(f"{name} resumed as {again.job_id} from {again.resumed_from or 'the beginning'}")
+        yield {process.name for process in stack.status().processes if process.state == "RUNNING"}
         time.sleep(LOOK_S)
 
 
@@ -72,7 +109,4 @@ def _lives(owner: state.Owner) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        watch(Stack(Path(sys.argv[1]), Path(sys.argv[2])))
-    except SupervisorGone as gone:
-        _say(f"{gone}; nothing to keep any more")
+    keep(Stack(Path(sys.argv[1]), Path(sys.argv[2])))

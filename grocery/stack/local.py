@@ -194,11 +194,14 @@ class Stack:
         return address
 
     def pid(self, name: str) -> int:
-        """Process id of `broker`, `jobmanager`, `taskmanager`, `keeper` or `guard`; 0 while it is not running."""
-        return self._running().process(name).pid
+        """Process id of `broker`, `jobmanager`, `taskmanager`, `keeper` or `guard`, 0 while it is not running; or of
+        the `supervisord` that runs them."""
+        supervisor = self._running()
+        return supervisor.pid if name == "supervisord" else supervisor.process(name).pid
 
     def kill(self, name: str) -> int:
-        """kill -9 one process, as a fault would; returns the process id that died. supervisord starts it again."""
+        """kill -9 one process, as a fault would; returns the process id that died. supervisord starts it again, and the
+        keeper starts supervisord with all the rest."""
         pid = self.pid(name)
         if not pid:
             raise StackError(f"{name} is not running, there is nothing to kill")

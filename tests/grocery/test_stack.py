@@ -292,10 +292,23 @@ def test_a_process_that_does_not_come_up_is_named_with_the_end_of_its_log(own_st
 
 
 @pytest.mark.integration
+def test_a_killed_supervisor_is_started_anew_with_what_it_ran_and_without_what_it_did_not(own_stack):
+    own_stack.up(flink=False, owner=os.getpid())
+    address, broker = own_stack.kafka, psutil.Process(own_stack.pid("broker"))
+    dead = own_stack.kill("supervisord")
+    wait_for(lambda: own_stack.status().kafka and not broker.is_running(), "another broker")
+    assert own_stack.pid("supervisord") != dead
+    assert own_stack.kafka == address
+    wait_for(lambda: own_stack.pid("keeper"), "another keeper")
+    assert own_stack.pid("taskmanager") == 0
+
+
+@pytest.mark.integration
 def test_nothing_is_left_over_by_a_killed_supervisor_or_by_an_owner_that_is_gone(own_stack):
     own_stack.up(flink=False)
-    left = psutil.Process(own_stack.pid("broker"))
-    os.kill(own_stack._running().pid, 9)
+    left, keeper = psutil.Process(own_stack.pid("broker")), own_stack.pid("keeper")
+    own_stack.kill("supervisord")
+    os.kill(keeper, 9)  # which would start it anew
     wait_for(lambda: not own_stack.status().running, "supervisord to be gone")
     owner = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     own_stack.up(flink=False, owner=owner.pid)
