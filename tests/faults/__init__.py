@@ -1,0 +1,1 @@
+"""`make faults`: processes killed, a disk filled, a network cut; and every alert held against a run without that."""
