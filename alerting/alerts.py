@@ -23,13 +23,15 @@ MOST_ENDED = 200
 
 
 class Case(NamedTuple):
-    """The device in question, its store, the event that came, and where its alert events go."""
+    """The device in question, its store, the event that came, and where its alert events go. measured: event time of
+    the reading that came, which may not be the newest; 0 where none did."""
 
     state: Store
     device_id: str
     device: Device
     told: list[dict[str, Any]]
     event_id: str = ""
+    measured: int = 0
 
 
 class Alerts:
@@ -454,6 +456,7 @@ class Alerts:
                 about=case.state.about,
                 subject=self.subject(case),
                 happened_at=at,
+                measured_at=case.measured or at,
                 decided_at=(at if arrival else case.state.clock) if decided_at is None else decided_at,
                 limit=_limit(rule, kind),
                 last=recent[-1] if recent else None,

@@ -137,7 +137,8 @@ class Engine:
                 if state.groups:
                     self._end_groups(Case(state, event.device_id, device, told, event.event_id))
                 continue
-            self._judge_all(Case(state, event.device_id, device, told, event.event_id), plan, spot, calm, in_order)
+            case = Case(state, event.device_id, device, told, event.event_id, at)
+            self._judge_all(case, plan, spot, calm, in_order)
         return state, told
 
     @staticmethod

@@ -64,6 +64,7 @@ def step(
     subject: Subject,
     happened_at: int,
     decided_at: int,
+    measured_at: int = 0,
     limit: Limit | None = None,
     last: Spot | None = None,
     ends_at: int | None = None,
@@ -75,7 +76,8 @@ def step(
     """The alert's next event; counts it. The alert's status is what holds after the event.
 
     name: the rule's; rule: None where it is gone. happened_at, ends_at: device's event time (for silence arrival
-    time); decided_at: arrival time; until: when a silence, mask or acknowledgement ends by itself. Epoch ms.
+    time); measured_at: event time of the reading that came; decided_at: arrival time; until: when a silence, mask or
+    acknowledgement ends by itself. Epoch ms.
     """
     alert.sequence += 1
     told: dict[str, Any] = {
@@ -111,7 +113,7 @@ def step(
     if evidence:
         told["evidence"] = evidence
     if limit is not None and limit.kind not in ("absent_for", "bad_for") and event != "resolved":
-        told["retrospective"] = decided_at - happened_at > RETROSPECTIVE_MS
+        told["retrospective"] = decided_at - measured_at > RETROSPECTIVE_MS
     told["labels"] = (rule.labels if rule is not None else {}) | _labels(name, alert.severity, store_id, subject)
     told["annotations"] = _annotations(name, rule, alert, store_id, about, subject, happened_at, limit, last)
     if reason is not None:
