@@ -10,7 +10,7 @@ find_python = for python in "$(VENV)/python" python3.11 python3.12 python3 pytho
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$python" && exit; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: help setup demo test test-unit test-integration faults faults-long lint generate clean
+.PHONY: help setup demo test test-unit test-integration bench-streaming faults faults-long lint generate clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test-unit: setup ## Tests that need no JVM
 
 test-integration: setup ## Tests on the real broker, Flink cluster, Spark and Delta
 	$(VENV)/python -m pytest -q -m integration --durations=10
+
+bench-streaming: setup ## The cold-chain job against Flink's floor, Quix Streams and Bytewax on one log (an hour; BENCH=--quick: ten minutes)
+	@$(VENV)/python -m tests.bench.streaming $(BENCH)
 
 faults: setup ## Kill, cut off and fill up what the alerts depend on, and hold them against an undisturbed run (20 min)
 	@$(VENV)/python -m tests.faults.run

@@ -57,10 +57,13 @@ class Job:
         return (self.folder / "query.sql").read_text("utf-8")
 
 
-def arguments(bootstrap: str, rules: str, source: str) -> list[str]:
+def arguments(bootstrap: str, rules: str, source: str, flink: dict[str, str] | None = None) -> list[str]:
     """What `run` is called with: where Kafka is, the rules' text, and the name of their file. The rules travel with
-    the job as data, so that a job goes on with the rules it was given whatever becomes of the file."""
-    return [json.dumps({"bootstrap": bootstrap, "rules": rules, "source": source})]
+    the job as data, so that a job goes on with the rules it was given whatever becomes of the file.
+
+    flink: settings of this job, before the cluster's; `python.execution-mode` is one (thread, or process as on Managed
+    Service for Apache Flink)."""
+    return [json.dumps({"bootstrap": bootstrap, "rules": rules, "source": source, "flink": flink or {}})]
 
 
 def with_rules(args: list[str], rules: str, source: str) -> list[str]:
