@@ -95,11 +95,12 @@ def test_to_kafka_every_reading_goes_on_with_its_time_and_ticks_name_only_its_de
     publish(chain_events(PROJECT / "chain"), broker)
     result = CliRunner().invoke(app, ["replay", *WIDE, "--to", "kafka", "--speed", "36000"], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    assert "38 accepted, 0 refused" in result.output
+    assert "38 accepted, 1 refused" in result.output  # the cell that says its probe is broken
     night = (to_ms("2026-10-24T00:00:00Z"), to_ms("2026-10-26T00:00:00Z"))
     found = [(r.timestamp, json.loads(r.value)) for r in read_topic(broker, "sensor-readings")]
     events = [(at, event) for at, event in found if night[0] < at < night[1] and event["store_id"] == "store-002"]
     readings = [(at, event) for at, event in events if event["event_id"].startswith("r-")]
+    assert [event["kind"] for _, event in events].count("bad-reading") == 1
     assert len({event["event_id"] for _, event in readings}) == 38
     assert all(to_ms(event["event_time"]) == at for at, event in readings)
     rosters = [event["roster"] for _, event in events if event["kind"] == "tick" and "roster" in event]
