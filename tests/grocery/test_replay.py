@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+import grocery.gateway  # noqa: F401: imported before a test replaces the settings, or it would keep the replacement
 from grocery.cli import app
 from grocery.settings import PROJECT, Settings
 from ingestion.arrival import read_arrivals
@@ -90,7 +91,8 @@ def test_to_kafka_every_reading_goes_on_with_its_time_and_ticks_name_only_its_de
     from ingestion.reference import chain_events, publish
     from ingestion.topics import read_topic
 
-    for module in ("grocery.settings", "grocery.gateway"):
+    # The gateway first: imported while the settings are replaced, it would keep the replacement.
+    for module in ("grocery.gateway", "grocery.settings"):
         monkeypatch.setattr(f"{module}.settings", lambda: Settings(home=tmp_path / "home", kafka=broker))
     publish(chain_events(PROJECT / "chain"), broker)
     result = CliRunner().invoke(app, ["replay", *WIDE, "--to", "kafka", "--speed", "36000"], env={"COLUMNS": "200"})

@@ -36,7 +36,7 @@ from tests.ingestion.example import reading, store
 pytestmark = pytest.mark.integration
 
 JOB, NOBODY = "cold_chain", "http://127.0.0.1:1"
-STORES = ("store-961", "store-962", "store-963")
+STORES = ("store-981", "store-982", "store-983")
 QUICK = Limits(
     look_s=0.5,
     first_s=1,
@@ -80,51 +80,62 @@ def stores(broker: str) -> Iterator[tuple[str, ...]]:
     publish([("stores", store(name, **retired)) for name in STORES], broker)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker on which there are no stores but STORES: how many of them are silent at once decides what is told."""
+    folder = tmp_path_factory.mktemp("alone")
+    own = Stack(folder / "stack", folder / "logs")
+    own.up(flink=False, owner=os.getpid())
+    publish([("stores", store(name)) for name in STORES], own.kafka)
+    yield own.kafka
+    own.wipe()
+
+
 def ticks(sink: KafkaSink, names: tuple[str, ...], at_ms: int) -> None:
     for name in names:
         sink.send(tick(name, at_ms))
     sink.flush()
 
 
-def test_with_what_is_shipped_a_stopped_ticker_is_told_within_a_minute(broker: str, stores, monkeypatch):
+def test_with_what_is_shipped_a_stopped_ticker_is_told_within_a_minute(alone: str, monkeypatch):
     """The guard begins 25 s after the last tick: it finds the ticks of the time before in the log."""
     last = now_ms() - 25_000
-    with KafkaSink(broker) as sink:
+    with KafkaSink(alone) as sink:
         for ago in range(60_000, -1, -5_000):
-            ticks(sink, stores, last - ago)
-    guard, since = Guard(broker, NOBODY, frozenset, say=lambda _: None), now_ms()
+            ticks(sink, STORES, last - ago)
+    guard, since = Guard(alone, NOBODY, frozenset, say=lambda _: None), now_ms()
     thing = Thing("store_unmonitored", "chain", TICKER)
     try:
         looks(guard, lambda: thing in guard.look().troubles, "the ticker to be missed")
-        (alert,) = told(broker, since)
+        (alert,) = told(alone, since)
         assert Thing(alert["rule"], alert["store_id"], alert["asset_id"]) == thing
-        assert {member["asset_id"] for member in alert["members"]} == set(stores)
+        assert {member["asset_id"] for member in alert["members"]} == set(STORES)
         assert to_ms(alert["decided_at"]) - last <= 60_000
         assert abs(to_ms(alert["starts_at"]) - last) <= 1_000
         assert validator(contract("alert"))(alert) == []
-        monkeypatch.setenv("GROCERY_KAFKA", broker)
+        monkeypatch.setenv("GROCERY_KAFKA", alone)
         settings.cache_clear()
         shown = CliRunner().invoke(app, ["alerts", "list", "--topic", "platform"])
         assert "store_unmonitored" in shown.stdout
         assert "watchdog" not in shown.stdout
-        with KafkaSink(broker) as sink:
-            ticks(sink, stores, now_ms())
+        with KafkaSink(alone) as sink:
+            ticks(sink, STORES, now_ms())
         looks(guard, lambda: thing in guard.look().fine, "the end of the alert")
     finally:
         guard.close()
         monkeypatch.undo()
         settings.cache_clear()
-    assert [event["event"] for event in told(broker, since)] == ["raised", "resolved"]
+    assert [event["event"] for event in told(alone, since)] == ["raised", "resolved"]
 
 
-def test_where_less_is_read_than_comes_ticks_are_known_by_what_the_ticker_wrote_last(broker: str, stores, monkeypatch):
+def test_where_less_is_read_than_comes_ticks_are_known_by_what_the_ticker_wrote_last(alone: str, monkeypatch):
     monkeypatch.setattr("guard.broker.READ_MAX", 20)
 
     def seen(ticked: bool) -> BrokerSeen:
         if ticked:
-            ticks(ticker, stores, now_ms())
+            ticks(ticker, STORES, now_ms())
         for _ in range(1200):
-            for name in stores:
+            for name in STORES:
                 at = now_ms()
                 event = reading(event_id=f"{name}-{at}", store_id=name, event_time=to_rfc3339(at))
                 readings.send(Record("sensor-readings", name, json.dumps(event).encode(), at))
@@ -132,20 +143,21 @@ def test_where_less_is_read_than_comes_ticks_are_known_by_what_the_ticker_wrote_
         return eye.look(frozenset(), lambda job, topic: {})
 
     with (
-        closing(Broker(broker)) as eye,
-        KafkaSink(broker) as readings,
-        KafkaSink(broker, transactional_id=TRANSACTIONS) as ticker,
+        closing(Broker(alone)) as eye,
+        KafkaSink(alone) as readings,
+        KafkaSink(alone, transactional_id=TRANSACTIONS) as ticker,
     ):
         for _ in range(4):
             found = seen(ticked=True)
         for _ in range(3):
             found = seen(ticked=True)
-            assert found.shares == {TICKER: 1.0, INGESTION: pytest.approx(0.4, abs=0.3)}
-            assert {name for name in stores if TICKER in found.heard.get(name, ())} == set(stores)
+            assert found.shares[TICKER] == 1.0
+            assert 0 < found.shares[INGESTION] < 0.9
+            assert {name for name in STORES if TICKER in found.heard.get(name, ())} == set(STORES)
         seen(ticked=False)
         found = seen(ticked=False)
     assert found.shares[TICKER] == 1.0
-    assert not any(TICKER in signs for name, signs in found.heard.items() if name in stores)
+    assert not any(TICKER in signs for name, signs in found.heard.items() if name in STORES)
 
 
 def test_one_silent_store_is_one_alert_though_the_guard_begins_anew_and_the_broker_hangs(stack: Stack, stores):
