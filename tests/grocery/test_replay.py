@@ -5,7 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-import grocery.gateway  # noqa: F401: imported before a test replaces the settings, or it would keep the replacement
+# The gateway is imported before a test replaces the settings, or it would keep the replacement.
+import grocery.gateway  # noqa: F401
 from grocery.cli import app
 from grocery.settings import PROJECT, Settings
 from ingestion.arrival import read_arrivals
@@ -91,8 +92,7 @@ def test_to_kafka_every_reading_goes_on_with_its_time_and_ticks_name_only_its_de
     from ingestion.reference import chain_events, publish
     from ingestion.topics import read_topic
 
-    # The gateway first: imported while the settings are replaced, it would keep the replacement.
-    for module in ("grocery.gateway", "grocery.settings"):
+    for module in ("grocery.settings", "grocery.gateway"):
         monkeypatch.setattr(f"{module}.settings", lambda: Settings(home=tmp_path / "home", kafka=broker))
     publish(chain_events(PROJECT / "chain"), broker)
     result = CliRunner().invoke(app, ["replay", *WIDE, "--to", "kafka", "--speed", "36000"], env={"COLUMNS": "200"})
