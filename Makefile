@@ -10,7 +10,7 @@ find_python = for python in "$(VENV)/python" python3.11 python3.12 python3 pytho
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$python" && exit; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: help setup demo test test-unit test-integration bench-streaming faults faults-long lint generate clean
+.PHONY: help setup demo test test-unit test-integration test-system bench-streaming faults faults-long lint generate clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ faults: setup ## Kill, cut off and fill up what the alerts depend on, and hold t
 
 faults-long: setup ## The same with the job stopped for 16 minutes, longer than Kafka lets transactions wait by default
 	@$(VENV)/python -m tests.faults.run --stop-min 16
+
+test-system: setup ## The slow proofs: deploys, time gone wrong, a guard and derived jobs on the real cluster (15 min)
+	$(VENV)/python -m pytest -q -m system --durations=10
 
 lint: setup ## Code style, and whether derived files are current
 	$(VENV)/ruff check .

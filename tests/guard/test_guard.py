@@ -33,7 +33,7 @@ from tests.alerting.logs import RULES
 from tests.guard.test_metrics import scraped
 from tests.ingestion.example import reading, store
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.system
 
 JOB, NOBODY = "cold_chain", "http://127.0.0.1:1"
 STORES = ("store-981", "store-982", "store-983")

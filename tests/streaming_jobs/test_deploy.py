@@ -42,7 +42,7 @@ from tests.alerting.logs import EIGHT, MINUTE
 from tests.fixtures.savepoints.make import ALERTS, JOB, READINGS, send
 from tests.streaming_jobs.test_savepoints import FIXTURES, before_it, holds
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.system
 FIRST = FIXTURES[0]
 RULES = FIRST / "rules.yaml"
 

@@ -20,7 +20,7 @@ from streaming_jobs.submit import job_named, submit
 from tests.streaming_jobs.logs import DERIVED_CASES, JOBS, PROJECT, derivation
 from tests.streaming_jobs.test_cases import expected
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.system
 
 Told = list[tuple[str, int, bytes]]
 """(key, timestamp, value)."""

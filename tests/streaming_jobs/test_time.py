@@ -88,7 +88,7 @@ def test_the_log_of_a_story_keeps_its_contract(store):
         assert breaches(msgspec.json.decode(msgspec.json.encode(event))) == []
 
 
-@pytest.mark.integration
+@pytest.mark.system
 @pytest.mark.parametrize("store", STORIES)
 def test_the_job_tells_of_a_story_what_must_be_told_and_nothing_twice(store, of_job):
     assert short(of_job[store]) == STORIES[store].told
@@ -96,7 +96,7 @@ def test_the_job_tells_of_a_story_what_must_be_told_and_nothing_twice(store, of_
     assert of_job[store] == plain
 
 
-@pytest.mark.integration
+@pytest.mark.system
 def test_disorder_and_doubles_change_neither_an_alerts_id_nor_its_beginning(of_job):
     raised, resolved = of_job["time-disordered"]
     assert raised["alert_id"] == resolved["alert_id"] == STORIES["time-disordered"].alert_id("too_warm", 10)
@@ -112,7 +112,7 @@ def test_what_an_offline_device_delivers_is_told_as_after_the_fact(store):
     assert all(alert["retrospective"] for alert in worse)
 
 
-@pytest.mark.integration
+@pytest.mark.system
 def test_a_store_that_falls_silent_is_one_alert_that_names_its_assets(of_job):
     raised, resolved, alone = of_job["time-silent"]
     members = [{"asset_id": f"time-silent-f{number}"} for number in (1, 2, 3)]
@@ -121,14 +121,14 @@ def test_a_store_that_falls_silent_is_one_alert_that_names_its_assets(of_job):
     assert "part_of" not in alone
 
 
-@pytest.mark.integration
+@pytest.mark.system
 def test_an_alert_that_was_open_when_everything_stopped_is_the_same_one_afterwards(of_job):
     raised, resolved = of_job["time-stopped"]
     assert raised["alert_id"] == resolved["alert_id"] == STORIES["time-stopped"].alert_id("too_warm", 80)
     assert resolved["ends_at"][11:19] == "12:20:00"
 
 
-@pytest.mark.integration
+@pytest.mark.system
 def test_what_fell_due_while_only_the_job_stood_still_is_told_as_of_its_time(of_job):
     raised, escalated, *_ = of_job["time-backlog"]
     assert raised["alert_id"] == STORIES["time-backlog"].alert_id("too_warm", 105)

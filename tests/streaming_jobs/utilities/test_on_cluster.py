@@ -22,7 +22,7 @@ from streaming_jobs.submit import submit
 from streaming_jobs.utilities.deriver import Utilities
 from tests.streaming_jobs.utilities.test_cases import CASES, shipped
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.system
 
 JOB = "utilities"
 WAIT_S = 300
