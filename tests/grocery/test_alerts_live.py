@@ -26,7 +26,7 @@ from tests.ingestion.example import arrival, asset, reading, store
 
 pytestmark = pytest.mark.integration
 
-STORE, FREEZER = "store-961", "s961-freezer-01"
+STORE, FREEZER = "store-991", "s991-freezer-01"
 # The broker is shared: alerts of this test's store go to a topic of their own.
 RULES = f"""
 version: 1
@@ -130,7 +130,7 @@ def test_an_alert_is_acknowledged_silenced_and_closed_by_people(job: Stack):
         assert "is not acknowledged" in rejected("unack", alert)
 
         where = ("--store", STORE, "--topic", "curbside")
-        assert "is no area of store-961; there are frozen" in rejected(
+        assert "is no area of store-991; there are frozen" in rejected(
             "silence", *where, "--area", "Attic", "--for", "1h", "-m", "x"
         )
         said = obeyed("silence", *where, "--asset", FREEZER, "--for", "1h", "-m", "being emptied")
