@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from alerting import limits
@@ -36,6 +37,14 @@ HOLE_MS = 120_000
 silence for no device. Tickers write every few seconds."""
 AHEAD_MS = 120_000
 """A device whose event time lies further after its arrival has a clock that is ahead."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What an advance changed of a store's state besides its clock and due: these devices, or whatever there is."""
+
+    devices: set[str] = field(default_factory=set)
+    anything: bool = False
 
 
 class _Due(NamedTuple):
@@ -63,20 +72,28 @@ class Engine:
         return Store(store_id, rules=self.version)
 
     def advance(
-        self, state: Store, events: Iterable[Logged], notes: Counter[str] | None = None
+        self,
+        state: Store,
+        events: Iterable[Logged],
+        notes: Counter[str] | None = None,
+        changes: Changes | None = None,
     ) -> tuple[Store, list[dict[str, Any]]]:
         """Take the next events of a store's log.
 
         state: is used up; go on with the one returned.
         notes: what decided nothing is counted here: `duplicate`, `too_late`, `unusable`, `other_store`.
+        changes: what must be written of the new state is added here.
 
         Returns the new state and the alert events, as the contract `alert` has them, in the order they fell due.
         """
         told: list[dict[str, Any]] = []
         notes = Counter() if notes is None else notes
+        changes = Changes() if changes is None else changes
         if state.rules != self.version:
             self._adopt_rules(state, told)
+            changes.anything = True
         devices, plans, store_id, clock = state.devices, self.plans.known, state.store_id, state.clock
+        touched = changes.devices.add
         for arrived, event in events:
             if event.store_id != store_id:
                 notes["other_store"] += 1
@@ -87,8 +104,10 @@ class Engine:
                 clock = state.clock = arrived
                 if arrived >= state.due:
                     self._settle(state, told)
+                    changes.anything = True
             if event.kind == "tick":
-                self._take_tick(state, event, told, notes)
+                if self._take_tick(state, event, told, notes):
+                    changes.anything = True
                 continue
             device = devices.get(event.device_id)
             if device is None:
@@ -97,6 +116,8 @@ class Engine:
                     continue
                 device = devices[event.device_id] = Device(event.asset_id, event.asset_class, event.metric)
                 device.zone_kind = event.zone_kind
+                changes.anything = True
+            touched(event.device_id)
             plan = plans.get(event.device_id) or self.plans.of(state, event.device_id, device)
             if plan.idle:
                 continue
@@ -139,6 +160,9 @@ class Engine:
                 continue
             case = Case(state, event.device_id, device, told, event.event_id, at)
             self._judge_all(case, plan, spot, calm, in_order)
+        if told:
+            # What is told of one device may concern others and the store.
+            changes.anything = True
         return state, told
 
     @staticmethod
@@ -503,7 +527,8 @@ class Engine:
                 device.bad_since += hole_ms
         state.due = 0
 
-    def _take_tick(self, state: Store, event: Event, told: list[dict[str, Any]], notes: Counter[str]) -> None:
+    def _take_tick(self, state: Store, event: Event, told: list[dict[str, Any]], notes: Counter[str]) -> bool:
+        """Returns whether the tick said more than the time."""
         if event.store is not None:
             state.about, state.due = event.store, 0
         if event.assets is not None:
@@ -514,6 +539,7 @@ class Engine:
             for command in event.commands:
                 obey(self.alerts, state, command, told, notes)
             self._settle(state, told)
+        return not (event.store is event.assets is event.roster is event.commands is None)
 
     def _take_assets(self, state: Store, assets: list[AssetInfo]) -> None:
         state.assets = {asset.asset_id: asset for asset in assets}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -120,19 +119,37 @@ class Unreadable(NamedTuple):
 
 
 _decode = msgspec.json.Decoder(Event).decode
+_decode_record = msgspec.json.Decoder(tuple[int, int, Event]).decode
+_decode_batch = msgspec.json.Decoder(list[tuple[int, int, Event]]).decode
 
 
-def read_batch(batch: str, unreadable: list[Unreadable]) -> Iterator[Logged]:
-    """The events of a batch, `<offset> <arrived_ms> <json>` joined by SEPARATOR, in its order.
+def read_batch(batch: str, unreadable: list[Unreadable]) -> list[tuple[int, Event]]:
+    """The events of a batch, `[<offset>,<arrived_ms>,<json>]` joined by SEPARATOR, in its order; as Logged has them.
 
     What cannot be read is added to `unreadable`, and the rest goes on.
     """
-    for record in batch.split(SEPARATOR):
+    count = batch.count(SEPARATOR) + 1
+    # All at once takes half the time of one by one. A broken payload may hold text that ends its record and begins
+    # another; with as many `]` as records none can have passed unseen, since each record needs its own.
+    if batch.count("]") == count:
         try:
-            offset, arrived, payload = record.split(" ", 2)
-            yield Logged(int(arrived), _decode(payload))
+            records = _decode_batch(f"[{batch.replace(SEPARATOR, ',')}]")
+        except (ValueError, RecursionError):
+            records = []
+        if len(records) == count:
+            return [(arrived, event) for _, arrived, event in records]
+    events = []
+    for text in batch.split(SEPARATOR):
+        try:
+            if text[:1].isdigit():  # from a window of release 0.1.0: `<offset> <arrived_ms> <json>`
+                _, arrived, payload = text.split(" ", 2)
+                events.append((int(arrived), _decode(payload)))
+                continue
+            _, arrived, event = _decode_record(text)
+            events.append((arrived, event))
         except (ValueError, RecursionError) as error:
-            unreadable.append(Unreadable(_offset(record), str(error)[:200]))
+            unreadable.append(Unreadable(_offset(text), str(error)[:200]))
+    return events
 
 
 def read_event(payload: str | bytes) -> Event:
@@ -141,5 +158,6 @@ def read_event(payload: str | bytes) -> Event:
 
 
 def _offset(record: str) -> int:
-    head = record[:20].partition(" ")[0]
-    return int(head) if head.isascii() and head.isdigit() else -1
+    bracket, _, rest = record[:21].partition("[")
+    head = rest.partition(",")[0]
+    return int(head) if not bracket and head.isascii() and head.isdigit() else -1

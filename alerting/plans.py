@@ -39,7 +39,9 @@ class Plans:
         self.versions = {rule.alert: rule.version for rule in rules.rules}
         self.group_rules = [rule for rule in rules.rules if rule.absent_for is not None and rule.absent_for.group]
         self.parents = {name for rule in rules.rules for name in rule.depends_on}
-        self._by_device = any(r.select.device or any(o.where.device for o in r.overrides) for r in rules.rules)
+        # A chain has a few kinds of devices; only what some rule names tells two of a kind apart.
+        named = [place for rule in rules.rules for place in (rule.select, *(item.where for item in rule.overrides))]
+        self._apart = {word for word in ("store", "asset", "area", "device") if any(getattr(p, word) for p in named)}
         self.known: dict[str, Plan] = {}
         self._kinds: dict[tuple[str, ...], Plan] = {}
 
@@ -48,14 +50,14 @@ class Plans:
         self.known.pop(device_id, None)
 
     def of(self, state: Store, device_id: str, device: Device) -> Plan:
-        area = area_of(state, device.asset_id)
+        apart = self._apart
         kind = (
-            state.store_id,
-            device.asset_id,
+            state.store_id if "store" in apart else "",
+            device.asset_id if "asset" in apart else "",
             device.asset_class,
             device.metric,
-            area,
-            device_id if self._by_device else "",
+            area_of(state, device.asset_id) if "area" in apart else "",
+            device_id if "device" in apart else "",
             device.zone_kind,
         )
         plan = self._kinds.get(kind)

@@ -7,7 +7,7 @@ that leaves the roster leaves the state; silences and ended alerts have an end, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -209,3 +209,32 @@ def loads(text: str) -> Store:
     for step in range(version, VERSION):
         plain = UPGRADES[step](plain)
     return msgspec.convert(plain, Store)
+
+
+# ---- in parts, so that what did not change is not written again
+
+_HEAD, _ORDER, _CLOCK, _DEVICE = "head", "order", "clock", "d:"
+
+
+def split(state: Store, devices: Iterable[str] | None = None) -> dict[str, str]:
+    """The state as named JSON texts; with `devices` those that differ where only these and the clock changed."""
+    parts = {_CLOCK: f"[{state.clock},{state.due}]"}
+    if devices is None:
+        devices, everything = state.devices, state.devices
+        state.devices = {}
+        parts[_HEAD] = _encode(state).decode()
+        state.devices = everything
+        # The order of its devices is part of a state.
+        parts[_ORDER] = _encode(list(everything)).decode()
+    for device_id in devices:
+        parts[_DEVICE + device_id] = _encode(state.devices[device_id]).decode()
+    return parts
+
+
+def join(parts: Mapping[str, str]) -> Store:
+    """The state from its parts, of this or an earlier version. Raises UnknownState."""
+    plain = msgspec.json.decode(parts[_HEAD], type=dict[str, msgspec.Raw])
+    clock, due = msgspec.json.decode(parts[_CLOCK], type=tuple[msgspec.Raw, msgspec.Raw])
+    order = msgspec.json.decode(parts[_ORDER], type=list[str])
+    devices = {device_id: msgspec.Raw(parts[_DEVICE + device_id].encode()) for device_id in order}
+    return loads(_encode(plain | {"clock": clock, "due": due, "devices": devices}).decode())

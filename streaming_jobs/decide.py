@@ -10,12 +10,12 @@ import msgspec
 from pyflink.common import Row
 from pyflink.common.typeinfo import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
-from pyflink.datastream.state import ValueStateDescriptor
+from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
-from alerting.engine import Engine
+from alerting.engine import Changes, Engine
 from alerting.events import Unreadable, read_batch
 from alerting.rules import RuleSet
-from alerting.state import Store, dumps, loads
+from alerting.state import Store, join, loads, split
 from schemas.instants import to_ms
 from streaming_jobs.runtime import COUNTED
 
@@ -24,10 +24,13 @@ _LOG = logging.getLogger(__name__)
 
 
 class Decide(KeyedProcessFunction):
-    """Keyed by store. Takes rows of (store_id, batch), gives rows of (store_id, alert as JSON, decided_ms).
+    """Keyed by store. Takes batches, gives rows of (store_id, alert as JSON, decided_ms).
 
-    State: one JSON text a store. A record that cannot be read is counted and logged with its coordinates, and the
-    batch goes on without it; it stays on the topic and in bronze, so nothing is lost.
+    State: a store in parts, of which a batch writes those that it changed (docs/streaming-performance.md). It is read
+    once: this object is the only one that writes its keys, and whenever Flink goes back to a checkpoint it makes a new
+    one. `store`, one JSON text a store, is what release 0.1.0 kept; it is read where there are no parts.
+    A record that cannot be read is counted and logged with its coordinates, and the batch goes on without it; it stays
+    on the topic and in bronze, so nothing is lost.
     """
 
     def __init__(self, rules: RuleSet) -> None:
@@ -35,22 +38,22 @@ class Decide(KeyedProcessFunction):
 
     def open(self, context: RuntimeContext) -> None:
         self._engine = Engine(self._rules)
-        self._state = context.get_state(ValueStateDescriptor("store", Types.STRING()))
+        self._parts = context.get_map_state(MapStateDescriptor("parts", Types.STRING(), Types.STRING()))
+        self._text = context.get_state(ValueStateDescriptor("store", Types.STRING()))
         metrics = context.get_metrics_group()
         self._counters = {name: metrics.counter(name) for name in COUNTED}
-        # The last state of each store as text and as objects: parsing it again is saved while the text is the same,
-        # and a state that was set back to a checkpoint is another text.
-        self._parsed: dict[str, tuple[str, Store]] = {}
+        self._stores: dict[str, Store] = {}
+        self._written: dict[str, tuple[str, ...]] = {}  # names of the parts there are, by store
 
-    def process_element(self, row: Row, _: KeyedProcessFunction.Context) -> Iterator[Row]:
-        store_id, batch = row[0], row[1]
-        state = self._load(store_id, self._state.value())
+    def process_element(self, batch: str, context: KeyedProcessFunction.Context) -> Iterator[Row]:
+        store_id = context.get_current_key()
+        changes = Changes()
+        state = self._stores.get(store_id) or self._load(store_id, changes)
         unreadable: list[Unreadable] = []
         notes: Counter[str] = Counter()
-        state, alerts = self._engine.advance(state, read_batch(batch, unreadable), notes)
-        text = dumps(state)
-        self._state.update(text)
-        self._parsed[store_id] = (text, state)
+        state, alerts = self._engine.advance(state, read_batch(batch, unreadable), notes, changes)
+        self._stores[store_id] = state
+        self._write(store_id, state, changes)
         if unreadable:
             notes["unreadable"] = len(unreadable)
             for offset, why in unreadable[:5]:
@@ -60,9 +63,25 @@ class Decide(KeyedProcessFunction):
         for alert in alerts:
             yield Row(store_id, msgspec.json.encode(alert).decode(), to_ms(alert["decided_at"]))
 
-    def _load(self, store_id: str, text: str | None) -> Store:
+    def _load(self, store_id: str, changes: Changes) -> Store:
+        parts = dict(self._parts.items())
+        if parts:
+            self._written[store_id] = tuple(parts)
+            return join(parts)
+        changes.anything = True  # none is written yet
+        text = self._text.value()
         if text is None:
             return self._engine.start(store_id)
-        # Taken out, so that a batch that fails half-way leaves no half-changed objects behind.
-        known = self._parsed.pop(store_id, None)
-        return known[1] if known is not None and known[0] == text else loads(text)
+        self._text.clear()
+        return loads(text)
+
+    def _write(self, store_id: str, state: Store, changes: Changes) -> None:
+        parts = split(state, None if changes.anything else changes.devices)
+        if changes.anything:
+            for name in self._written.get(store_id, ()):
+                if name not in parts:
+                    self._parts.remove(name)
+            self._written[store_id] = tuple(parts)
+        # One by one: `put_all` takes longer in thread mode, and another type in process mode.
+        for name, part in parts.items():
+            self._parts.put(name, part)

@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class DeriveAndDecide(KeyedProcessFunction):
-    """Keyed by store. Takes rows of (store_id, batch), gives rows of TOLD: an alert event or a derived metric as JSON.
+    """Keyed by store. Takes batches, gives rows of TOLD: an alert event or a derived metric as JSON.
 
     State: one JSON text a store. A record that cannot be read is counted and logged, and the batch goes on without it.
     Watermarks (arrival time, over all topics) and the timer only say for how long records are held back, so that topics
@@ -52,9 +52,10 @@ class DeriveAndDecide(KeyedProcessFunction):
         self._parsed: dict[str, tuple[str, derive.State[Any]]] = {}
         self._marks: deque[tuple[float, int]] = deque()
 
-    def process_element(self, row: Row, context: KeyedProcessFunction.Context) -> Iterator[Row]:
+    def process_element(self, batch: str, context: KeyedProcessFunction.Context) -> Iterator[Row]:
         unreadable: list[Unreadable] = []
-        yield from self._advance(row[0], derive.read_records(row[1], unreadable), unreadable, context.timer_service())
+        records = derive.read_records(batch, unreadable)
+        yield from self._advance(context.get_current_key(), records, unreadable, context.timer_service())
 
     def on_timer(self, _: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
         if self._state.value() is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyflink.datastream.data_stream import KeyedStream
     from pyflink.table import StreamTableEnvironment, TableResult
 
     from alerting.rules import RuleSet
@@ -128,32 +129,37 @@ def run(job: Job, args: list[str]) -> None:
 
 def _decide(job: Job, rules: RuleSet, tables: StreamTableEnvironment) -> TableResult:
     """The rest of a job that judges readings."""
-    from pyflink.common.typeinfo import Types
-
     from streaming_jobs.decide import ALERT, Decide
 
-    decided = (
-        tables.to_data_stream(tables.sql_query(job.query))
-        .key_by(lambda row: row[0], key_type=Types.STRING())
-        .process(Decide(rules), output_type=ALERT)
-        .uid(ENGINE)
-        .name(ENGINE)
-    )
+    decided = _by_store(tables, job.query).process(Decide(rules), output_type=ALERT).uid(ENGINE).name(ENGINE)
     tables.create_temporary_view("decided", tables.from_data_stream(decided))
     return tables.execute_sql(
         "INSERT INTO alerts SELECT store_id, alert, TO_TIMESTAMP_LTZ(decided_ms, 3) AS decided_at FROM decided"
     )
 
 
+def _by_store(tables: StreamTableEnvironment, query: str) -> KeyedStream:
+    """The query's rows of (store_id, batch) keyed by store, as batches alone.
+
+    PyFlink's own `key_by` calls Python for each row's key, so that every batch would cross into Python and back before
+    it crosses again to be decided on.
+    """
+    from pyflink.common.typeinfo import Types
+    from pyflink.datastream.data_stream import KeyedStream
+    from pyflink.java_gateway import get_gateway
+
+    rows = tables.to_append_stream(tables.sql_query(query), Types.ROW([Types.STRING(), Types.STRING()]))
+    key = Types.ROW([Types.STRING()]).get_java_type_info()
+    keyed = rows._j_data_stream.keyBy(get_gateway().jvm.KeyByKeySelector(), key)
+    return KeyedStream(keyed, Types.STRING(), rows)
+
+
 def _derive(job: Job, rules: RuleSet, tables: StreamTableEnvironment) -> TableResult:
     """The rest of a job that derives: two sinks behind one operator."""
-    from pyflink.common.typeinfo import Types
-
     from streaming_jobs.deriving import TOLD, DeriveAndDecide
 
     told = (
-        tables.to_data_stream(tables.sql_query(job.query))
-        .key_by(lambda row: row[0], key_type=Types.STRING())
+        _by_store(tables, job.query)
         .process(DeriveAndDecide(job.name, job.deriver, rules), output_type=TOLD)
         .uid(ENGINE)
         .name(ENGINE)

@@ -1,13 +1,15 @@
--- One row per store and quarter of a second: the store's records in log order, each as `offset arrival_ms payload`,
+-- One row per store and quarter of a second: the store's records in log order, each as `[offset,arrival_ms,payload]`,
 -- joined by U+001E, so that one call of the engine decides many.
 -- The shape is fixed: rules are data and never change this query (savepoints depend on it).
 SELECT
   COALESCE(record_key, '') AS store_id,
   ARRAY_JOIN(
     ARRAY_AGG(
-      CAST(record_offset AS STRING)
-      || ' ' || CAST(EXTRACT(EPOCH FROM arrived_at) * 1000 + EXTRACT(MILLISECOND FROM arrived_at) AS STRING)
-      || ' ' || COALESCE(payload, '')
+      CONCAT(
+        '[', CAST(record_offset AS STRING),
+        ',', CAST(EXTRACT(EPOCH FROM arrived_at) * 1000 + EXTRACT(MILLISECOND FROM arrived_at) AS STRING),
+        ',', COALESCE(payload, ''), ']'
+      )
     ),
     U&'\001E'
   ) AS batch

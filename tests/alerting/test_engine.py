@@ -237,21 +237,62 @@ def test_an_alert_that_is_over_is_not_told_anew_by_its_name_when_a_clock_is_set_
 # ---- what cannot be used
 
 
-def test_a_poison_record_leaves_its_batch_alone():
-    good = (
-        '{"event_id":"e","event_time":"2026-10-05T08:00:00.000Z","store_id":"store-001","kind":"reading",'
-        '"device_id":"d-t","asset_id":"d","asset_class":"freezer","metric":"temperature","value":-20}'
-    )
-    records = ["{", "", "7 1 {broken", '8 1 {"event_id":1}', f"9 1 {good}", "10 x {}", f"11 2 {good[:-1]}NaN}}"]
+GOOD = (
+    '{"event_id":"e","event_time":"2026-10-05T08:00:00.000Z","store_id":"store-001","kind":"reading",'
+    '"device_id":"d-t","asset_id":"d","asset_class":"freezer","metric":"temperature","value":-20}'
+)
+
+
+def batch(*records: str) -> str:
+    return SEPARATOR.join(records)
+
+
+def test_a_batch_gives_its_events_with_their_arrivals_in_order():
     unreadable: list[Unreadable] = []
-    events = list(read_batch(SEPARATOR.join(records), unreadable))
-    assert [logged.event.event_id for logged in events] == ["e"]
-    assert [item.offset for item in unreadable] == [-1, -1, 7, 8, 10, 11]
+    events = read_batch(batch(f"[5,100,{GOOD}]", f"[6,101,{GOOD}]"), unreadable)
+    assert [(arrived, event.device_id) for arrived, event in events] == [(100, "d-t"), (101, "d-t")]
+    assert unreadable == []
+
+
+def test_a_poison_record_leaves_its_batch_alone():
+    records = ["[7,1,{]", "", "[8,1,{broken]", '[9,1,{"event_id":1}]', f"[10,1,{GOOD}]", "[x,1,{}]"]
+    records += [f"[11,2,{GOOD[:-1]}NaN}}]", "[12,2,]", "13"]
+    unreadable: list[Unreadable] = []
+    events = read_batch(batch(*records), unreadable)
+    assert [(arrived, event.event_id) for arrived, event in events] == [(1, "e")]
+    assert [item.offset for item in unreadable] == [7, -1, 8, 9, -1, 11, 12, -1]
+
+
+def test_a_payload_that_ends_its_record_and_begins_others_forges_and_swallows_none():
+    """Read all at once these would be three records: the first ends early, two others are swallowed by a field that
+    nobody reads."""
+    forged = f"[5,1,{GOOD}],[6,1,{GOOD}],[7,1,{GOOD}]"
+    opens, closes = f'[8,1,{GOOD[:-1]},"x":[[{{}}]', "[10,1,{}]]}]"
+    genuine = f"[9,1,{GOOD.replace('d-t', 'genuine-t')}]"
+    unreadable: list[Unreadable] = []
+    events = read_batch(batch(forged, opens, genuine, closes), unreadable)
+    assert [event.device_id for _, event in events] == ["genuine-t"]
+    assert [item.offset for item in unreadable] == [5, 8, 10]
+
+
+def test_a_tick_with_lists_is_read_like_any_other_record():
+    tick = GOOD.replace('"reading"', '"tick"')[:-1] + ',"roster":[]}'
+    unreadable: list[Unreadable] = []
+    events = read_batch(batch(f"[5,1,{GOOD}]", f"[6,2,{tick}]"), unreadable)
+    assert [(event.kind, event.roster) for _, event in events] == [("reading", None), ("tick", [])]
+    assert unreadable == []
+
+
+def test_what_waited_in_a_window_of_the_first_release_is_read():
+    unreadable: list[Unreadable] = []
+    events = read_batch(batch(f"5 100 {GOOD}", f"[6,101,{GOOD}]"), unreadable)
+    assert [arrived for arrived, _ in events] == [100, 101]
+    assert unreadable == []
 
 
 def test_deeply_nested_poison_is_refused_like_any_other():
     unreadable: list[Unreadable] = []
-    assert list(read_batch("5 1 " + "[" * 100_000, unreadable)) == []
+    assert read_batch("[5,1," + "[" * 100_000 + "]", unreadable) == []
     assert unreadable[0].offset == 5
 
 

@@ -7,9 +7,10 @@ import json
 import pytest
 
 from alerting import state as states
+from alerting.engine import Changes
 from alerting.events import AssetInfo
-from alerting.state import UnknownState, dumps, loads
-from tests.alerting.logs import CASES, STORE, at, case_log, curve, engine, reading, tick
+from alerting.state import UnknownState, dumps, join, loads, split
+from tests.alerting.logs import CASES, FREEZER, STORE, at, case_log, curve, engine, reading, tick
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -17,6 +18,42 @@ def test_a_state_reads_back_as_it_was_written(folder):
     state, _ = engine().advance(engine().start(STORE), case_log(folder))
     assert loads(dumps(state)) == state
     assert dumps(loads(dumps(state))) == dumps(state)
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_a_state_in_parts_is_the_state(folder):
+    state, _ = engine().advance(engine().start(STORE), case_log(folder))
+    assert dumps(join(split(state))) == dumps(state)
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_what_is_written_event_by_event_is_the_state(folder):
+    """The cases have commands, silences, groups and dependencies among them."""
+    one = engine()
+    state = one.start(STORE)
+    parts = split(state)
+    for logged in case_log(folder):
+        changes = Changes()
+        state, _ = one.advance(state, [logged], None, changes)
+        parts |= split(state, None if changes.anything else changes.devices)
+        assert dumps(join(parts)) == dumps(state)
+
+
+def test_a_calm_reading_writes_its_device_and_the_clock_only():
+    state, _ = engine().advance(engine().start(STORE), curve([-20] * 3, step=1))
+    changes = Changes()
+    engine().advance(state, curve([-20], start=3), None, changes)
+    assert not changes.anything
+    assert sorted(split(state, changes.devices)) == ["clock", f"d:{FREEZER}"]
+
+
+def test_parts_of_an_earlier_release_are_upgraded(monkeypatch):
+    state, _ = engine().advance(engine().start(STORE), curve([-20] * 3))
+    parts = split(state)
+    monkeypatch.setattr(states, "VERSION", 3)
+    monkeypatch.setattr(states, "UPGRADES", {2: lambda s: s | {"freed": 7, "version": 3}})
+    upgraded = join(parts)
+    assert (upgraded.freed, upgraded.version, upgraded.devices) == (7, 3, state.devices)
 
 
 def test_state_is_json_and_says_its_version():

@@ -30,6 +30,8 @@ class Watch:
         pids: the contender's own processes; their children count too."""
         self.samples: list[Sample] = []
         self.newest: list[int] = []
+        self.ended: int | None = None
+        """A process of the contender that is there no more."""
         self._began, self._progress, self._pids = began, progress, pids
         self._stop = threading.Event()
         self._used_s: dict[int, float] = {}
@@ -57,6 +59,9 @@ class Watch:
     def _used(self) -> tuple[float, int]:
         rss = 0
         for pid in self._pids():
+            if not _alive(pid):
+                self.ended = pid
+                continue
             with contextlib.suppress(psutil.Error):
                 parent = psutil.Process(pid)
                 for process in [parent, *parent.children(recursive=True)]:
@@ -66,6 +71,13 @@ class Watch:
                             rss += process.memory_info().rss
                         self._used_s[process.pid] = times.user + times.system
         return sum(self._used_s.values()), rss
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

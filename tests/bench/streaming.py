@@ -316,7 +316,7 @@ def run(scenario: Scenario, log: Log, name: str, steady_s: float) -> Result:
             contender(stack, scenario, name) as (pids, progress, topic, steps_more),
             Watch(began, progress, pids) as watch,
         ):
-            whole_s = follow(watch, log, steady_s, steps_more)
+            whole_s = follow(watch, log, steady_s, steps_more, f"{scenario.name} {name}; its logs: {stack.logs}")
         part_dry = min(log.records) * PARTITIONS
         rate = steady(watch.samples, WARM_S if whole_s > 3 * WARM_S else whole_s / 4, part_dry)
         if rate is None:
@@ -334,9 +334,9 @@ def run(scenario: Scenario, log: Log, name: str, steady_s: float) -> Result:
         stack.down()
 
 
-def follow(watch: Watch, log: Log, steady_s: float, steps_more: int) -> float:
+def follow(watch: Watch, log: Log, steady_s: float, steps_more: int, who: str) -> float:
     """Wait until what must be done is done and there were `steady_s` seconds of steady state, or the log is at its end.
-    Returns how long what must be done took."""
+    Returns how long what must be done took. Raises SystemExit where that takes too long, or a process has ended."""
     first = None
     while True:
         time.sleep(0.25)
@@ -344,7 +344,9 @@ def follow(watch: Watch, log: Log, steady_s: float, steps_more: int) -> float:
         if first is None and watch.newest and sum(watch.newest) > 0:
             first = now
         if now > BOUND_S:
-            raise SystemExit(f"not done after {BOUND_S} s: {watch.newest} of {log.before}")
+            raise SystemExit(f"{who}: not done after {BOUND_S} s: {watch.newest} of {log.before}")
+        if watch.ended is not None:
+            raise SystemExit(f"{who}: process {watch.ended} has ended")
         if len(watch.newest) == PARTITIONS:
             done = all(there >= wanted for there, wanted in zip(watch.newest, log.before, strict=True))
         else:
@@ -409,7 +411,8 @@ def bytewax(stack: Stack, scenario: Scenario, name: str) -> Iterator[tuple]:
     ports = free_ports(cores())
     flow = f"tests.bench.bytewax_peer:flow({stack.kafka!r},{READINGS!r},{topic!r},{str(done)!r})"
     addresses = ";".join(f"127.0.0.1:{port}" for port in ports)
-    base = [peers_python(), "-m", "bytewax.run", flow, "-r", str(state), "-a", addresses]
+    # Each second a snapshot, as our checkpoints are; none is kept longer than it is needed.
+    base = [peers_python(), "-m", "bytewax.run", flow, "-r", str(state), "-s", "1", "-b", "0", "-a", addresses]
     commands = [[*base, "-i", str(number)] for number in range(cores())]
 
     def progress() -> list[int]:
