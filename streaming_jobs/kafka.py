@@ -33,6 +33,7 @@ def source(
         "properties.bootstrap.servers": bootstrap,
         "properties.group.id": job,
         "properties.isolation.level": "read_committed",
+        "properties.max.poll.records": "5000",
         "properties.client.id.prefix": job,
         "scan.startup.mode": "earliest-offset",
         "key.format": "raw",

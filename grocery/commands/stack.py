@@ -17,6 +17,14 @@ app = typer.Typer(help="The local stack: a Kafka broker and a Flink cluster, kep
 @app.command()
 def up(
     flink: Annotated[bool, typer.Option(help="Start the Flink cluster too, not only the broker.")] = True,
+    task_managers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Flink's task managers. Each has a Python of its own: as many as there are cores decide the most, and "
+            "each takes 1.8 GB. Default: as many as the last time, else one.",
+        ),
+    ] = None,
     kafka_port: Annotated[
         int | None, typer.Option(help="The broker's port; default: the last one, or a free one.")
     ] = None,
@@ -42,7 +50,9 @@ def up(
                 if not console.is_terminal:
                     console.print(what)
 
-            started = stack.up(flink, guard=True, kafka_port=kafka_port, ui_port=ui_port, progress=say)
+            started = stack.up(
+                flink, guard=True, task_managers=task_managers, kafka_port=kafka_port, ui_port=ui_port, progress=say
+            )
         if not started:
             console.print("The stack is running already; nothing was changed.")
         _show(stack)

@@ -70,9 +70,11 @@ def watch(stack: Stack) -> Iterator[set[str]]:
             stack.shut_down()
             return
         before, manager = manager, stack.pid("jobmanager") or manager
-        if before and manager != before and stack.pid("taskmanager"):
-            _say(f"the job manager is new, process {manager}: restarting the task manager")
-            stack.kill("taskmanager")
+        if before and manager != before:
+            for name in stack.task_managers:
+                if stack.pid(name):
+                    _say(f"the job manager is new, process {manager}: restarting the {name}")
+                    stack.kill(name)
         stack.retire_ended_jobs()
         if time.monotonic() >= not_before.get("a deploy", 0):
             try:

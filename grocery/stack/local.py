@@ -38,11 +38,11 @@ DISK_NEEDED = 2 * 1024**3
 START_S = 180
 STOP_S = 40
 BROKER = ("broker",)
-FLINK = ("jobmanager", "taskmanager")
+JOBMANAGER = ("jobmanager",)
 KEEPER = ("keeper",)
 GUARD = ("guard",)
-METRICS = ("guard", "jobmanager", "taskmanager")
-"""Processes that Prometheus can ask. Each has a port of its own, named `<process>_metrics`."""
+METRICS = ("guard", "jobmanager")
+"""Processes that Prometheus can ask, besides the task managers. Each has a port of its own, `<process>_metrics`."""
 MARK = "GROCERY_STACK"
 
 Progress = Callable[[str], None]
@@ -102,6 +102,7 @@ class Stack:
         flink: bool = True,
         *,
         guard: bool = False,
+        task_managers: int | None = None,
         kafka_port: int | None = None,
         ui_port: int | None = None,
         owner: int | None = None,
@@ -111,6 +112,8 @@ class Stack:
 
         flink: the Flink cluster as well, not only the broker. guard: watch both, and tell on alerts.platform when they
         stand still; it begins once everything answers.
+        task_managers: how many; each has one Python interpreter for jobs in thread mode, so as many as there are cores
+        decide the most. By default as many as the last time, else one.
         kafka_port, ui_port: ports wished for; by default those of the last time, else free ones.
         owner: a process id; when that process is gone, the stack stops itself.
 
@@ -121,7 +124,9 @@ class Stack:
             before = self.status()
             if before.running:
                 self._check_ports(kafka=kafka_port, rest=ui_port)
-            parts = BROKER + KEEPER + (FLINK if flink else ())
+                self._check_task_managers(task_managers)
+            managers = task_manager_names(task_managers or len(self.task_managers))
+            parts = BROKER + KEEPER + ((*JOBMANAGER, *managers) if flink else ())
             wanted = parts + (GUARD if guard else ())
             running = {process.name for process in before.processes if process.state == "RUNNING"}
             if before.running and running.issuperset(wanted):
@@ -129,7 +134,7 @@ class Stack:
             self._check_disk()
             if not before.running:
                 self._end_strays()
-                self._configure(kafka_port, ui_port, owner)
+                self._configure(kafka_port, ui_port, owner, managers)
                 launch(self.home / "supervisord.conf", self.environment())
             try:
                 for name in parts:
@@ -172,7 +177,7 @@ class Stack:
             processes=processes,
             metrics={
                 name: f"http://{_address(remembered.ports[_metrics_port(name)])}/metrics"
-                for name in METRICS
+                for name in (*METRICS, *task_manager_names(remembered.task_managers))
                 if name in up
             },
         )
@@ -193,9 +198,15 @@ class Stack:
             raise StackError("no Flink cluster is running; start one: grocery stack up")
         return address
 
+    @property
+    def task_managers(self) -> tuple[str, ...]:
+        """Their names; the first is `taskmanager`."""
+        remembered = state.read(self.home)
+        return task_manager_names(remembered.task_managers if remembered is not None else 1)
+
     def pid(self, name: str) -> int:
-        """Process id of `broker`, `jobmanager`, `taskmanager`, `keeper` or `guard`, 0 while it is not running; or of
-        the `supervisord` that runs them."""
+        """Process id of `broker`, `jobmanager`, one of `task_managers`, `keeper` or `guard`, 0 while it is not running;
+        or of the `supervisord` that runs them."""
         supervisor = self._running()
         return supervisor.pid if name == "supervisord" else supervisor.process(name).pid
 
@@ -427,11 +438,13 @@ class Stack:
         if code is None or code == self.code:
             return
         release.use(self.home, code)
-        if self._running().process("taskmanager").pid:
+        running = [name for name in self.task_managers if self.pid(name)]
+        if running:
             rest = self.flink_rest
             before = flink.task_managers(rest)
-            self.kill("taskmanager")
-            self.wait(lambda: flink.task_managers(rest) - before, "the new task manager")
+            for name in running:
+                self.kill(name)
+            self.wait(lambda: len(flink.task_managers(rest) - before) >= len(running), "new task managers")
 
     def code_of(self, py_file: str) -> Path | None:
         """The kept release that a remembered job's file lies in."""
@@ -516,13 +529,23 @@ class Stack:
                     f"the stack runs with port {has[name]} ({name}), not {port}; stop it first: grocery stack down"
                 )
 
-    def _configure(self, kafka_port: int | None, ui_port: int | None, owner: int | None) -> None:
+    def _check_task_managers(self, asked: int | None) -> None:
+        if asked not in (None, len(self.task_managers)):
+            raise StackError(
+                f"the stack runs with {len(self.task_managers)} task managers, not {asked}; stop it first: "
+                "grocery stack down"
+            )
+
+    def _configure(
+        self, kafka_port: int | None, ui_port: int | None, owner: int | None, managers: tuple[str, ...]
+    ) -> None:
         import psutil
 
         self.logs.mkdir(parents=True, exist_ok=True)
         with state.edit(self.home) as remembered:
             wanted = {"kafka": kafka_port, "rest": ui_port, "controller": None, "rpc": None, "supervisor": None}
-            wanted |= dict.fromkeys(map(_metrics_port, METRICS))
+            wanted |= dict.fromkeys(map(_metrics_port, (*METRICS, *managers)))
+            remembered.task_managers = len(managers)
             remembered.ports = ports.choose(wanted, remembered.ports)
             remembered.owner = owner and state.Owner(pid=owner, started_at=psutil.Process(owner).create_time())
             bound = any(job.wanted and self.code_of(job.py_file) for job in remembered.jobs.values())
@@ -578,14 +601,19 @@ class Stack:
             for name in ("keeper", "guard")
         )
 
-        def flink_process(name: str) -> list[str]:
-            port = f"metrics.reporter.prom.port={taken[_metrics_port(name)]}"
-            return [str(bin_folder / f"{name}.sh"), "start-foreground", "-D", port]
+        def flink_process(script: str, name: str, *options: str) -> list[str]:
+            options = (f"metrics.reporter.prom.port={taken[_metrics_port(name)]}", *options)
+            given = [part for option in options for part in ("-D", option)]
+            return [str(bin_folder / f"{script}.sh"), "start-foreground", *given]
 
         return [
             Program("broker", [*broker, "kafka.Kafka", str(self.home / "broker" / "server.properties")], 10),
-            Program("jobmanager", flink_process("jobmanager"), 20),
-            Program("taskmanager", flink_process("taskmanager"), 30),
+            Program("jobmanager", flink_process("jobmanager", "jobmanager"), 20),
+            # It keeps its id, so that its next life replaces the last.
+            *(
+                Program(name, flink_process("taskmanager", name, f"taskmanager.resource-id={name}"), 30)
+                for name in self.task_managers
+            ),
             Program("keeper", keeper, 40),
             Program("guard", guard, 50),
         ]
@@ -647,8 +675,10 @@ class Stack:
         rest = f"http://{_address(self._ports()['rest'])}"
         progress("Flink: job manager starting")
         self._await("jobmanager", lambda: flink.get(rest, "/overview") is not None)
-        progress("Flink: task manager starting")
-        self._await("taskmanager", lambda: (flink.get(rest, "/overview") or {}).get("taskmanagers", 0) > 0)
+        managers = self.task_managers
+        progress(f"Flink: task manager{'s' if managers[1:] else ''} starting")
+        for number, name in enumerate(managers, 1):
+            self._await(name, lambda n=number: (flink.get(rest, "/overview") or {}).get("taskmanagers", 0) >= n)
 
     def _ports(self) -> dict[str, int]:
         remembered = state.read(self.home)
@@ -727,6 +757,10 @@ def _link_libraries(folder: Path) -> None:
     shipped = flink.package()
     for jar in [*(shipped / "lib").glob("*.jar"), *(shipped / "opt").glob("flink-python-*.jar")]:
         (folder / jar.name).symlink_to(jar)
+
+
+def task_manager_names(count: int) -> tuple[str, ...]:
+    return ("taskmanager", *(f"taskmanager-{number}" for number in range(2, count + 1)))
 
 
 def _metrics_port(process: str) -> str:

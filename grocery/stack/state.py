@@ -72,12 +72,14 @@ class Owner(BaseModel):
 
 
 class State(BaseModel):
-    """ports: by name (kafka, controller, rest, rpc, supervisor, <process>_metrics). password: guards supervisord."""
+    """ports: by name (kafka, controller, rest, rpc, supervisor, <process>_metrics). password: guards supervisord.
+    task_managers: how many."""
 
     version: int = 2
     ports: dict[str, int] = {}
     password: str = Field(default_factory=lambda: secrets.token_urlsafe(24))
     owner: Owner | None = None
+    task_managers: int = 1
     jobs: dict[str, Job] = {}
 
 

@@ -1,6 +1,7 @@
-"""Flink's floor: `floor_job.py BOOTSTRAP TOPIC raw|parsed`. Reads the topic, and throws it away.
+"""Flink's floor: `floor_job.py BOOTSTRAP TOPIC raw|gathered|parsed`. Reads the topic, and throws it away.
 
-raw: the payload as text, its offset and time, as cold_chain takes it. parsed: the JSON by SQL, and one comparison.
+raw: the payload as text, its offset and time, as cold_chain takes it. gathered: that, in the batches that cold_chain's
+query makes of it: all of the job but its Python. parsed: the JSON by SQL, and one comparison.
 Both checkpoint each second; their group's committed offsets tell how far they are.
 """
 
@@ -20,6 +21,7 @@ PARSED = """
 
 def main(bootstrap: str, topic: str, how: str) -> None:
     from streaming_jobs import kafka
+    from streaming_jobs.submit import job_named
 
     group = f"floor_{how}"
     config = Configuration()
@@ -30,6 +32,11 @@ def main(bootstrap: str, topic: str, how: str) -> None:
         tables.execute_sql(kafka.source("readings", topic, bootstrap, group))
         what = "record_key, payload, record_offset, arrived_at FROM readings"
         columns = "a STRING, b STRING, c BIGINT, d TIMESTAMP_LTZ(3)"
+    elif how == "gathered":
+        job = job_named("cold_chain")
+        (table,) = job.reads
+        tables.execute_sql(kafka.source(table, topic, bootstrap, group))
+        what, columns = f"* FROM ({job.query})", "a STRING, b STRING"
     else:
         tables.execute_sql(
             f"CREATE TEMPORARY TABLE readings ({PARSED}) WITH ("

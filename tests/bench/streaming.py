@@ -6,7 +6,8 @@ so that nobody runs dry while it is measured. Afterwards the alert steps of the 
 compared: the same rules, devices, beginnings, decisions and ends.
 
 - thread, process: the job as `grocery stream submit` submits it, shipped rules, exactly once, checkpoints each second;
-  Python inside the task manager, or beside it as on Managed Service for Apache Flink
+  Python inside the task managers, of which there are as many as cores, or beside the only one, as on Managed Service
+  for Apache Flink
 - floor_raw, floor_parsed: Flink alone, see floor_job.py
 - quix, bytewax: the same rules written by hand, see rules.py, quix_peer.py, bytewax_peer.py
 
@@ -56,11 +57,12 @@ SCENARIOS = (
 )
 QUICK = Scenario("quick", 5_000, 10, 10, 600_000)
 PEERS = ("quix", "bytewax")
-CONTENDERS = ("thread", "process", "floor_raw", "floor_parsed", "quix", "bytewax")
+CONTENDERS = ("thread", "process", "floor_raw", "floor_gathered", "floor_parsed", "quix", "bytewax")
 FLOOR_IN = ("5k_10s", "quick")
-LONGER = 3
+LONGER = 6
 """The log goes on for so many times what must be done."""
-WARM_S, STEADY_S = 10, 62
+WARM_S, STEADY_S = 45, 62
+"""A JVM still compiles half a minute after its start."""
 BOUND_S = 600
 LATENCY_WARM_S, LATENCY_S, LATENCY_RATE = 20, 60, 2000
 PROMISED = {
@@ -236,7 +238,7 @@ def latency(mode: str) -> list[float]:
     where = settings().home / "bench" / "latency"
     stack = Stack(where / "stack", where / "logs")
     stack.wipe()
-    stack.up(owner=os.getpid())
+    stack.up(task_managers=task_managers(mode), owner=os.getpid())
     try:
         submit(stack, mode)
         sent = [str(item) for item in (LATENCY_WARM_S, LATENCY_S, LATENCY_RATE)]
@@ -307,7 +309,7 @@ def make_environment() -> None:
 def run(scenario: Scenario, log: Log, name: str, steady_s: float) -> Result:
     stack = stack_of(scenario)
     ours = name in ("thread", "process") or name.startswith("floor")
-    stack.up(flink=ours, owner=os.getpid())
+    stack.up(flink=ours, task_managers=task_managers(name), owner=os.getpid())
     try:
         ends = end_offsets(stack.kafka, ALERTS)
         contender = {"thread": ours_in, "process": ours_in, "quix": quix, "bytewax": bytewax}.get(name, floor)
@@ -451,8 +453,12 @@ def processes(scenario: Scenario, name: str, commands: list[list[str]]) -> Itera
 
 
 def flink_pids(stack: Stack):
-    pids = [stack.pid("jobmanager"), stack.pid("taskmanager")]
+    pids = [stack.pid(name) for name in ("jobmanager", *stack.task_managers)]
     return lambda: pids
+
+
+def task_managers(name: str) -> int:
+    return cores() if name == "thread" else 1
 
 
 def cores() -> int:

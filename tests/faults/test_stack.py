@@ -21,7 +21,7 @@ def stack(tmp_path, monkeypatch) -> FaultyStack:
     made = FaultyStack.in_folder(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr("grocery.stack.local.launch", lambda *_: pytest.fail("nothing shall start"))
-        made._configure(None, None, None)
+        made._configure(None, None, None, ("taskmanager",))
     return made
 
 
