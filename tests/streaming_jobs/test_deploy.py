@@ -27,9 +27,10 @@ from alerting.rules import parse_rules
 from alerting.state import VERSION
 from grocery.cli import app
 from grocery.rehearsal import Unfit, rehearse
-from grocery.settings import Settings, settings
+from grocery.settings import PROJECT, Settings, settings
 from grocery.stack import Stack
 from grocery.stack.deploy import Change, NotDeployed, deploy
+from grocery.stack.release import PACKAGES
 from ingestion.arrival import dumps, read_arrivals
 from ingestion.record import Record
 from ingestion.sinks import KafkaSink
@@ -44,6 +45,7 @@ from tests.streaming_jobs.test_savepoints import FIXTURES, before_it, holds
 
 pytestmark = pytest.mark.system
 FIRST = FIXTURES[0]
+GONE, GONE_LATER = "does not judge this device any more", "was taken away"
 RULES = FIRST / "rules.yaml"
 
 
@@ -136,7 +138,21 @@ def test_a_version_that_cannot_read_the_state_is_found_in_the_rehearsal(stack, t
     assert stack.job(JOB) == before
 
 
-def test_changed_rules_keep_open_alerts_and_close_those_whose_rule_is_gone(stack, tmp_path):
+@pytest.fixture
+def other_code(tmp_path, monkeypatch) -> None:
+    """The project as it would be after an update: what is said of an alert whose rule is gone has changed."""
+    project = tmp_path / "project"
+    for package in PACKAGES:
+        shutil.copytree(PROJECT / package, project / package)
+    changed = [file for file in (project / "alerting").glob("*.py") if GONE in file.read_text()]
+    for file in changed:
+        file.write_text(file.read_text().replace(GONE, GONE_LATER))
+    assert changed
+    monkeypatch.setattr("grocery.stack.local.PROJECT", project)
+    monkeypatch.setattr("streaming_jobs.runtime.FOLDER", project / "streaming_jobs")
+
+
+def test_changed_rules_and_code_keep_open_alerts_and_close_those_whose_rule_is_gone(stack, tmp_path, other_code):
     expected = {"device_id": "deploy-2-t", "asset_id": "deploy-2", "asset_class": "freezer", "metric": "temperature"}
     roster = [expected | {"interval_s": 60}]
     ticks = [
@@ -151,11 +167,13 @@ def test_changed_rules_keep_open_alerts_and_close_those_whose_rule_is_gone(stack
     file = tmp_path / "rules.yaml"
     first, _, _ = RULES.read_text("utf-8").partition("  # Offline at")
     file.write_text(first.replace("keep_firing_for: 5m", "keep_firing_for: 1m", 1), "utf-8")
+    code = stack.code
     said = grocery("deploy", JOB, "--rules", str(file))
     assert said.exit_code == 0, said.output
     assert "changed freezer_too_warm" in said.output
     assert "keep_firing_for: 5m -> 1m" in said.output
     assert "gone    sensor_silent, 1 open alert will be closed" in said.output
+    assert f"code: {code.name} -> {stack.code.name}" in said.output
     assert "savepoints" in stack.job(JOB).resumed_from
 
     write(stack, [reading("deploy-1", minute, -20) for minute in (40, 41)] + [event("deploy-2", 9, kind="tick")])
@@ -163,7 +181,7 @@ def test_changed_rules_keep_open_alerts_and_close_those_whose_rule_is_gone(stack
     warm, silent = told(stack, "deploy-1"), told(stack, "deploy-2")
     assert steps(warm) == [("raised", "freezer_too_warm", 1), ("resolved", "freezer_too_warm", 2)]
     assert steps(silent) == [("raised", "sensor_silent", 1), ("resolved", "sensor_silent", 2)]
-    assert silent[1]["reason"] == "rule sensor_silent does not judge this device any more"
+    assert silent[1]["reason"] == f"rule sensor_silent {GONE_LATER}"
     assert [len({alert["alert_id"] for alert in alerts}) for alerts in (warm, silent)] == [1, 1]
     assert each_once(stack)
 
