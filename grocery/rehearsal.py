@@ -52,9 +52,10 @@ def rehearse(stack: Stack, change: Change, code: Path, savepoint: Path) -> Rehea
         py_file = stack.in_code(change.py_file, code)
         try:
             with beside(stack, py_file, code, savepoint, lambda flink: rehearsing(change.args, probes, flink)) as there:
-                come_up(there.rest, there.job_id, change.name, there.still_there)
                 if stores:
                     _probed(there, probes, len(stores))
+                else:
+                    come_up(there.rest, there.job_id, change.name, there.still_there)
         except StackError as error:
             raise Unfit(f"{change.name}: the new version cannot go on from the state there is: {error}") from error
     return Rehearsed(len(stores), time.monotonic() - began)

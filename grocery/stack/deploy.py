@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +70,10 @@ def deploy(stack: Stack, changes: Sequence[Change], progress: Progress) -> None:
                 come_up(stack.flink_rest, stack.known(name).job_id, name)
         except (StackError, OSError) as error:
             progress(f"it does not come up: {error}")
-            back = _put_back(stack, progress)
+            try:
+                back = _put_back(stack, progress)
+            except (StackError, OSError) as again:
+                back = f"and the old one is not back yet, the stack's keeper goes on trying ({again})"
             raise NotDeployed(f"the new version did not come up, {back}.\n{error}") from error
         with state.edit(stack.home) as remembered:
             for name in names:
@@ -135,14 +137,14 @@ def come_up(rest: str, job_id: str, name: str, still_there: Callable[[], None] =
 def _put_back(stack: Stack, progress: Progress) -> str:
     """Let every job whose replacement was begun run as before; returns what to say about it. The caller holds the lock.
 
-    Raises NotDeployed where the old version does not come up either; the keeper tries it again.
+    Raises StackError where the old version does not come up either; the keeper tries it again.
     """
     jobs = _unfinished(stack)
+    # Who was killed while it submitted has left a client that may bring the new version yet, under an id nobody noted.
+    stack.end_clients()
     for name, job in jobs.items():
-        if job.job_id != job.previous.job_id:
-            with suppress(StackError):  # a job that does not end now: the old version would meet it as a second writer
-                flink.cancel(stack.flink_rest, job.job_id)
-            stack.wait(lambda name=name: stack.known(name).state in (*flink.TERMINAL, "UNKNOWN"), f"job {name} to end")
+        stack.note_unknown_runs(name)
+        _end(stack, name, {job.previous.job_id})
     for job in jobs.values():
         stack.use_code(stack.code_of(job.previous.py_file))
     said = []
@@ -150,13 +152,21 @@ def _put_back(stack: Stack, progress: Progress) -> str:
         with state.edit(stack.home) as remembered:
             remembered.jobs[name].go_back()
             remembered.jobs[name].previous = job.previous  # until it has come up
-        if job.job_id == job.previous.job_id and stack.known(name).state not in (*flink.TERMINAL, "UNKNOWN"):
+        if job.previous.job_id in flink.live(stack.flink_rest, name):
             said.append(f"{name} goes on as it was")
         else:
             said.append(_begin_again(stack, name, job.previous.job_id, progress))
         with state.edit(stack.home) as remembered:
             remembered.jobs[name].previous = None
     return "; ".join(said)
+
+
+def _end(stack: Stack, name: str, but: set[str]) -> None:
+    """Cancel the runs of a job that have not ended, but these, and wait: two at once would write the same alerts."""
+    rest = stack.flink_rest
+    for job_id in flink.live(rest, name) - but:
+        flink.cancel(rest, job_id)
+    stack.wait(lambda: not flink.live(rest, name) - but, f"job {name} to end")
 
 
 def _begin_again(stack: Stack, name: str, old_run: str, progress: Progress) -> str:
@@ -169,10 +179,9 @@ def _begin_again(stack: Stack, name: str, old_run: str, progress: Progress) -> s
             stack.begin(name, start)
             come_up(stack.flink_rest, stack.known(name).job_id, name)
         except (StackError, OSError) as error:
-            with suppress(StackError):
-                flink.cancel(stack.flink_rest, stack.known(name).job_id)
+            _end(stack, name, set())
             if start == own:
-                raise NotDeployed(f"{name}: the old version does not come up either: {error}") from error
+                raise StackError(f"{name}: the old version does not come up either: {error}") from error
             progress(f"{name}: the old version cannot begin with what the new one wrote: {error}")
         else:
             again = "; steps that the new version told may be told again" if start == own != newest else ""

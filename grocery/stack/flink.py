@@ -67,6 +67,12 @@ def failures(rest: str, job_id: str) -> list[str]:
     return [root_cause(entry["stacktrace"]) for entry in entries]
 
 
+def live(rest: str, name: str) -> set[str]:
+    """Ids of the jobs of that name that have not ended; empty while the job manager does not answer."""
+    overview = get(rest, "/jobs/overview") or {"jobs": []}
+    return {job["jid"] for job in overview["jobs"] if job["name"] == name and job["state"] not in TERMINAL}
+
+
 def cancel(rest: str, job_id: str) -> None:
     """Ask for a job's end; a job that is not known is no error, it does not run."""
     request = urllib.request.Request(f"{rest}/jobs/{job_id}?mode=cancel", method="PATCH")

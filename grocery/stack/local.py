@@ -490,6 +490,26 @@ class Stack:
                     known.runs.append(state.Run(job_id=job_id, began_from=start_from and str(start_from)))
         return job_id
 
+    def end_clients(self) -> None:
+        """End Flink's clients that go on though who started them was killed. The caller holds the lock `submit`, so
+        there is no other."""
+        import psutil
+
+        for process in self._strays():
+            with contextlib.suppress(psutil.Error):
+                if any("CliFrontend" in word for word in process.cmdline()):
+                    process.kill()
+                    process.wait(10)
+
+    def note_unknown_runs(self, name: str) -> None:
+        """Remember the runs of a job that were submitted without anybody noting it: what they have committed counts."""
+        found = flink.live(self.flink_rest, name)
+        start = self.newest(name)
+        with state.edit(self.home) as remembered:
+            job = remembered.jobs[name]
+            for job_id in sorted(found - {run.job_id for run in job.runs}):
+                job.runs.append(state.Run(job_id=job_id, began_from=start and str(start)))
+
     def known(self, name: str) -> JobStatus:
         job = self.job(name)
         if job is None:

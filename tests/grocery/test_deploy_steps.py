@@ -73,6 +73,12 @@ def cluster(tmp_path, monkeypatch) -> Cluster:
             raise StackError("it is broken")
 
     monkeypatch.setattr(flink, "savepoint", stop)
+    monkeypatch.setattr(Stack, "end_clients", lambda _: None)
+    monkeypatch.setattr(
+        flink,
+        "live",
+        lambda _, name: {one for one, state in made.states.items() if one[:-2] == name and state == "RUNNING"},
+    )
     monkeypatch.setattr(flink, "cancel", lambda _, job_id: made.states.update({job_id: "CANCELED"}))
     monkeypatch.setattr(deploy, "come_up", come_up)
     return made
@@ -158,6 +164,19 @@ def test_an_old_version_that_does_not_come_up_either_is_left_to_the_keeper(clust
     deploy.recover(cluster, said.append)
     assert said[-1] == "a deploy was interrupted: the old version of a runs again"
     assert cluster.began[-1] == ("old", "savepoint-of-a-0")
+
+
+def test_a_run_that_a_killed_deploy_started_unnoted_is_ended_and_what_it_committed_counts(cluster):
+    cluster.start("a")
+    with state.edit(cluster.home) as remembered:
+        job = remembered.jobs["a"]
+        job.previous, job.args = state.Replaced(py_file="job.py", args=["old"], job_id="a-0"), ["new"]
+    snapshot(cluster.home, "savepoints", "a-0", "savepoint-of-a-0", 7)
+    cluster.states |= {"a-0": "FINISHED", "a-9": "RUNNING"}
+    snapshot(cluster.home, "checkpoints", "a-9", "chk-8", 8)
+    deploy.recover(cluster, quiet)
+    assert cluster.states["a-9"] == "CANCELED"
+    assert cluster.began == [("old", "chk-8")]
 
 
 def test_the_keeper_leaves_a_deploy_that_goes_on_alone(cluster):

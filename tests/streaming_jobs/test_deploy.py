@@ -13,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -28,7 +29,7 @@ from alerting.state import VERSION
 from grocery.cli import app
 from grocery.rehearsal import Unfit, rehearse
 from grocery.settings import PROJECT, Settings, settings
-from grocery.stack import Stack
+from grocery.stack import Stack, flink
 from grocery.stack.deploy import Change, NotDeployed, deploy
 from grocery.stack.release import PACKAGES
 from ingestion.arrival import dumps, read_arrivals
@@ -45,6 +46,7 @@ from tests.streaming_jobs.test_savepoints import FIXTURES, before_it, holds
 
 pytestmark = pytest.mark.system
 FIRST = FIXTURES[0]
+WAIT_S = 120
 GONE, GONE_LATER = "does not judge this device any more", "was taken away"
 RULES = FIRST / "rules.yaml"
 
@@ -71,7 +73,14 @@ def grocery(*words: str) -> Any:
 
 
 def processed(stack: Stack) -> None:
-    wait_until_processed(stack.kafka, stack.flink_rest, stack.job(JOB).job_id, JOB, READINGS, 120)
+    wait_until_processed(stack.kafka, stack.flink_rest, stack.job(JOB).job_id, JOB, READINGS, WAIT_S)
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + WAIT_S
+    while not done():
+        assert time.monotonic() < end, f"waited {WAIT_S} s for {what}"
+        time.sleep(0.2)
 
 
 def told(stack: Stack, store: str | None = None) -> list[dict[str, Any]]:
@@ -159,10 +168,7 @@ def test_changed_rules_and_code_keep_open_alerts_and_close_those_whose_rule_is_g
         event("deploy-2", minute, kind="tick", **({"roster": roster} if not minute else {})) for minute in range(8)
     ]
     write(stack, [reading("deploy-1", minute, -14) for minute in range(40)] + [reading("deploy-2", 0, -20), *ticks])
-    processed(stack)
-    warm, silent = told(stack, "deploy-1"), told(stack, "deploy-2")
-    assert steps(warm) == [("raised", "freezer_too_warm", 1)]
-    assert steps(silent) == [("raised", "sensor_silent", 1)]
+    until(lambda: told(stack, "deploy-1") and told(stack, "deploy-2"), "the alerts")
 
     file = tmp_path / "rules.yaml"
     first, _, _ = RULES.read_text("utf-8").partition("  # Offline at")
@@ -177,7 +183,7 @@ def test_changed_rules_and_code_keep_open_alerts_and_close_those_whose_rule_is_g
     assert "savepoints" in stack.job(JOB).resumed_from
 
     write(stack, [reading("deploy-1", minute, -20) for minute in (40, 41)] + [event("deploy-2", 9, kind="tick")])
-    processed(stack)
+    until(lambda: len(told(stack, "deploy-1") + told(stack, "deploy-2")) >= 4, "their ends")
     warm, silent = told(stack, "deploy-1"), told(stack, "deploy-2")
     assert steps(warm) == [("raised", "freezer_too_warm", 1), ("resolved", "freezer_too_warm", 2)]
     assert steps(silent) == [("raised", "sensor_silent", 1), ("resolved", "sensor_silent", 2)]
@@ -200,7 +206,7 @@ def test_a_version_that_does_not_come_up_is_put_back_and_nothing_is_lost_or_doub
     assert after.state == "RUNNING"
     assert (after.job_id != before.job_id, stack.given(JOB)) == (True, given)
     write(stack, excursion[50:])
-    processed(stack)
+    until(lambda: len(told(stack, "deploy-3")) >= 3, "the excursion's end")
     text, source = rules_of(given)
     alone = run(
         Engine(parse_rules(text, source)),
@@ -222,12 +228,11 @@ def test_a_deploy_that_is_killed_half_way_is_undone_by_the_keeper(stack):
     words = [stack.home, stack.logs, Path(__file__).with_name("failing_job.py"), given[0]]
     with subprocess.Popen([sys.executable, "-c", script, *map(str, words)], stdout=subprocess.PIPE, text=True) as half:
         assert next(line for line in half.stdout if "starting the new version" in line)
+        until(lambda: psutil.Process(half.pid).children(), "the client that submits it")
         half.kill()
-    end = time.monotonic() + 120
-    while (now := stack.job(JOB)).state != "RUNNING" or now.job_id == before.job_id:
-        assert time.monotonic() < end, f"{now}; see {stack.logs / 'keeper.log'}"
-        time.sleep(0.2)
+    until(lambda: stack.job(JOB).job_id != before.job_id, f"the old version; see {stack.logs / 'keeper.log'}")
     assert stack.given(JOB) == given
+    assert len(flink.live(stack.flink_rest, JOB)) == 1, "the killed deploy's client must not bring its version later"
     write(stack, [reading("deploy-4", minute, -14) for minute in range(40)])
     processed(stack)
     assert steps(told(stack, "deploy-4")) == [("raised", "freezer_too_warm", 1)]
