@@ -189,6 +189,13 @@ def test_the_keeper_leaves_a_deploy_that_goes_on_alone(cluster):
         assert cluster.resume("a") is None
 
 
+def test_after_three_deploys_the_savepoints_of_the_last_two_are_there_to_go_back_to(cluster):
+    cluster.start("a")
+    for _ in range(3):
+        deploy.deploy(cluster, changes("a"), quiet)
+    assert sorted(folder.name for folder in (cluster.home / "savepoints").iterdir()) == ["a-1", "a-2"]
+
+
 def test_a_job_that_does_not_run_is_not_replaced(cluster):
     cluster.start("a")
     cluster.states["a-0"] = "CANCELED"
