@@ -150,7 +150,7 @@ def deploy(
     store's next record comes. If the new version fails, the old one is put back, and the exit code is 1.
 
     A second run with nothing changed replaces the jobs by themselves: they restart, and no alert is lost or told twice.
-    Jobs of one stack run the same code, so once that has changed they are deployed together.
+    Jobs of one stack run the same code: once that has changed they are stopped and started together, else one by one.
 
     Examples:
 
@@ -195,19 +195,23 @@ def deploy(
                 finally:
                     shutil.rmtree(folder, ignore_errors=True)
             console.print(
-                f"{change.name}: rehearsed, the states of {done.stores:,} stores were restored and read, "
+                f"{change.name}: rehearsed, the {'state' if done.stores == 1 else 'states'} of "
+                f"{done.stores:,} {'store was' if done.stores == 1 else 'stores were'} restored and read, "
                 f"{done.seconds:.0f} s",
                 highlight=False,
             )
         if dry_run:
             console.print("Nothing was replaced (--dry-run).")
             return
-        began = time.monotonic()
-        replace(stack, changes, lambda what: console.print(what, highlight=False, soft_wrap=True, markup=False))
-        for name in names:
-            now = stack.job(name)
-            console.print(f"{name} runs as {now.job_id}, from {now.resumed_from}", highlight=False, soft_wrap=True)
-    console.print(f"Replaced within {time.monotonic() - began:.0f} s; what came meanwhile is decided.", highlight=False)
+        # Changed code concerns all jobs at once; without, each job is away for the shortest time when it goes alone.
+        for together in [changes] if before != code else [[change] for change in changes]:
+            began = time.monotonic()
+            replace(stack, together, lambda what: console.print(what, highlight=False, soft_wrap=True, markup=False))
+            for change in together:
+                now = stack.job(change.name)
+                said = f"{change.name} runs as {now.job_id}, from {now.resumed_from}"
+                console.print(said, highlight=False, soft_wrap=True)
+            console.print(f"Replaced within {time.monotonic() - began:.0f} s.", highlight=False)
 
 
 def _show(console: Console, plan: Plan) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +64,9 @@ def deploy(stack: Stack, changes: Sequence[Change], progress: Progress) -> None:
                 _stop(stack, name)
             if code is not None:
                 stack.use_code(code)
-            for name in names:
-                progress(f"{name}: starting the new version")
-                stack.begin(name)
+            progress(f"{', '.join(names)}: starting the new version")
+            with ThreadPoolExecutor() as pool:  # each waits for a client of its own
+                list(pool.map(stack.begin, names))
             for name in names:
                 come_up(stack.flink_rest, stack.known(name).job_id, name)
         except (StackError, OSError) as error:

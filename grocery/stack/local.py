@@ -43,7 +43,8 @@ KEEPER = ("keeper",)
 GUARD = ("guard",)
 METRICS = ("guard", "jobmanager")
 """Processes that Prometheus can ask, besides the task managers. Each has a port of its own, `<process>_metrics`."""
-MARK = "GROCERY_STACK"
+MARK, CLIENT = "GROCERY_STACK", "GROCERY_CLIENT"
+"""In the environment of the stack's processes: which stack, and that it is a client of Flink's, not a part of it."""
 
 Progress = Callable[[str], None]
 
@@ -470,7 +471,7 @@ class Stack:
                 self.flink_rest,
                 job.py_file,
                 job.args,
-                self.environment() | job.env,
+                self.environment() | {CLIENT: "1"} | job.env,
                 flink.connector(settings().jars),
                 sys.executable,
                 start_from,
@@ -493,13 +494,7 @@ class Stack:
     def end_clients(self) -> None:
         """End Flink's clients that go on though who started them was killed. The caller holds the lock `submit`, so
         there is no other."""
-        import psutil
-
-        for process in self._strays():
-            with contextlib.suppress(psutil.Error):
-                if any("CliFrontend" in word for word in process.cmdline()):
-                    process.kill()
-                    process.wait(10)
+        _kill(lambda: self._strays(clients=True))
 
     def note_unknown_runs(self, name: str) -> None:
         """Remember the runs of a job that were submitted without anybody noting it: what they have committed counts."""
@@ -742,28 +737,35 @@ class Stack:
         return self._end_strays() or supervisor is not None
 
     def _end_strays(self) -> bool:
-        """End processes of this stack whose supervisord is gone. They carry the stack's folder in their environment."""
-        import psutil
+        """End processes of this stack whose supervisord is gone."""
+        return _kill(self._strays)
 
-        found = False
-        while strays := self._strays():
-            found = True
-            for process in strays:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(strays, timeout=10)
-        return found
-
-    def _strays(self) -> list[psutil.Process]:
+    def _strays(self, clients: bool = False) -> list[psutil.Process]:
+        """Processes that carry this stack's folder in their environment. clients: only Flink's clients."""
         import psutil
 
         strays = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                mine = process.environ().get(MARK) == str(self.home)
+                env = process.environ()
+                mine = env.get(MARK) == str(self.home) and (CLIENT in env or not clients)
                 if mine and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                     strays.append(process)
         return strays
+
+
+def _kill(strays: Callable[[], list[psutil.Process]]) -> bool:
+    """Kill processes, and those they start meanwhile, until there are none; returns whether there were any."""
+    import psutil
+
+    found = False
+    while left := strays():
+        found = True
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=10)
+    return found
 
 
 def _link_libraries(folder: Path) -> None:
