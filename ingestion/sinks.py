@@ -112,6 +112,7 @@ class KafkaSink(Closing):
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )
+        _keep_asking(self._producer)
         self._producer.init_transactions()
 
     def send(self, record: Record) -> None:
@@ -202,6 +203,25 @@ class KafkaSink(Closing):
         self._open.clear()
         self._consumed.clear()
         self._bytes = 0
+
+
+def _keep_asking(producer: Any) -> None:
+    """Make up for a fault of kafka-python 3.0.12: where the connection is lost just when a request of a transaction is
+    about to be sent, the request is forgotten. The transaction never gets its partitions, and what waits for them
+    expires `delivery_timeout_s` later. A coordinator that is told not to be ready, instead of failing, is asked again.
+    """
+    from kafka.errors import KafkaConnectionError
+
+    client = producer._sender._client
+    await_ready = client.await_ready
+
+    def is_ready(*args: Any, **options: Any) -> bool:
+        try:
+            return await_ready(*args, **options)
+        except KafkaConnectionError:
+            return False
+
+    client.await_ready = is_ready
 
 
 class FileSink(Closing):

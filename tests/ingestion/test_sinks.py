@@ -62,6 +62,28 @@ def test_a_broker_killed_on_the_way_loses_nothing_and_doubles_nothing(broker: st
 
 
 @pytest.mark.integration
+def test_a_connection_lost_when_a_transaction_begins_holds_nothing_up(broker: str, monkeypatch) -> None:
+    from kafka.errors import KafkaConnectionError
+    from kafka.net.compat import KafkaNetClient
+
+    lost: list[str] = []
+    ready = KafkaNetClient.await_ready
+
+    def lose_once(client: KafkaNetClient, node: object, **options: object) -> bool:
+        if lost == ["next"]:
+            lost.append("once")
+            raise KafkaConnectionError("lost")
+        return ready(client, node, **options)
+
+    monkeypatch.setattr(KafkaNetClient, "await_ready", lose_once)
+    with KafkaSink(broker, delivery_timeout_s=20) as sink:
+        lost.append("next")
+        sink.send(Record("dead-letters", "lost", b"{}", NOON))
+        sink.flush()
+    assert lost == ["next", "once"]
+
+
+@pytest.mark.integration
 def test_what_the_broker_does_not_take_in_time_is_named(broker: str) -> None:
     sink = KafkaSink(broker, delivery_timeout_s=2)
     with pytest.raises(DeliveryFailed, match="lost-1"):
