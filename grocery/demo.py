@@ -168,12 +168,11 @@ def _publish(show: Show, bootstrap: str, simulation: Any) -> None:
 
 def _submit(show: Show, stack: Any, where: Settings) -> dict[str, str]:
     """Every job there is; Flink's id by name."""
-    from streaming_jobs.submit import jobs, submit
+    from streaming_jobs.submit import submit_all
 
-    running = {}
-    for name, job in jobs().items():
-        running[name] = submit(stack, name, where.chain / "rules" / job.rules)
-        show.say(f"{name:<12} {stack.flink_rest}/#/job/running/{running[name]}")
+    running = submit_all(stack, where.chain / "rules")
+    for name, job_id in running.items():
+        show.say(f"{name:<14} {stack.flink_rest}/#/job/running/{job_id}")
     return running
 
 

@@ -18,6 +18,8 @@ class Cluster(Protocol):
 
     def submit(self, name: str, py_file: Path, args: list[str], *, start_from: Path | None = None) -> str: ...
 
+    def submit_all(self, wanted: dict[str, tuple[Path, list[str]]]) -> dict[str, str]: ...
+
 
 def jobs() -> dict[str, Job]:
     """Every job by name: each folder that has a job.py."""
@@ -41,8 +43,17 @@ def submit(cluster: Cluster, job: str, rules: Path, start_from: Path | None = No
     Raises LookupError for an unknown job, RuleError where the rules cannot be used (nothing is submitted then), OSError
     where there is no such file, and what the cluster raises where it refuses the job.
     """
-    known = job_named(job)
+    py_file, given = _checked(cluster, job_named(job), rules)
+    return cluster.submit(job, py_file, given, start_from=start_from)
+
+
+def submit_all(cluster: Cluster, rules: Path) -> dict[str, str]:
+    """Start every job there is with the rules of a folder, as `submit` does; Flink's job ids by name."""
+    return cluster.submit_all({name: _checked(cluster, job, rules / job.rules) for name, job in jobs().items()})
+
+
+def _checked(cluster: Cluster, job: Job, rules: Path) -> tuple[Path, list[str]]:
+    """A job's file and arguments."""
     text = rules.read_text("utf-8")
     parse_rules(text, str(rules))
-    given = arguments(cluster.kafka, text, str(rules))
-    return cluster.submit(job, known.folder / "job.py", given, start_from=start_from)
+    return job.folder / "job.py", arguments(cluster.kafka, text, str(rules))

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -242,22 +243,37 @@ class Stack:
             start_from = start_from.absolute()
             flink.number(start_from)
         with state.locked(self.home, "submit"):
-            now = self.job(name)
+            self._take_on({name: (py_file, list(args or []))}, env or {})
+            return self.begin(name, start_from)
+
+    def submit_all(self, wanted: Mapping[str, tuple[Path, list[str]]]) -> dict[str, str]:
+        """Run several jobs as `submit` does, side by side: each waits for a client of its own. wanted: file and
+        arguments by name. Returns Flink's job ids by name."""
+        with state.locked(self.home, "submit"):
+            self._take_on(wanted, {})
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                return dict(zip(wanted, pool.map(self.begin, wanted), strict=True))
+
+    def _take_on(self, wanted: Mapping[str, tuple[Path, list[str]]], env: dict[str, str]) -> None:
+        """Remember what shall run, in the release that is kept of it now; the caller holds the lock `submit`."""
+        running = {job.name: job for job in self.jobs()}
+        for name in wanted:
+            now = running.get(name)
             if now is not None and now.state not in flink.TERMINAL and now.state != "UNKNOWN":
                 raise StackError(f"job {name} runs already ({now.job_id}, {now.state}); cancel it first")
-            code = self.keep_code([name], [py_file])
-            self.use_code(code)
-            with state.edit(self.home) as remembered:
+        code = self.keep_code(list(wanted), [py_file for py_file, _ in wanted.values()])
+        self.use_code(code)
+        with state.edit(self.home) as remembered:
+            for name, (py_file, args) in wanted.items():
                 before = remembered.jobs.get(name)
                 remembered.jobs[name] = state.Job(
                     py_file=str(self.in_code(py_file, code)),
-                    args=list(args or []),
-                    env=dict(env or {}),
+                    args=args,
+                    env=env,
                     wanted=False,
                     runs=before.runs if before else [],
                     ended=before.ended if before else None,
                 )
-            return self.begin(name, start_from)
 
     def resume(self, name: str) -> JobStatus | None:
         """Submit a remembered job again from where it was; None when it runs, is not wanted, or somebody else sees to

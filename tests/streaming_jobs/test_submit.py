@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from alerting.rules import RuleError
-from streaming_jobs.submit import jobs, submit
+from grocery.settings import PROJECT
+from streaming_jobs.submit import jobs, submit, submit_all
 from tests.alerting.logs import RULES
 
 
@@ -22,6 +24,10 @@ class Cluster:
     def submit(self, name, py_file, args, *, start_from=None):
         self.given.append((name, py_file, args))
         return "an id"
+
+    def submit_all(self, wanted):
+        self.given += [(name, *how) for name, how in wanted.items()]
+        return dict.fromkeys(wanted, "an id")
 
 
 def test_the_rules_travel_with_the_job_as_data(tmp_path):
@@ -41,6 +47,16 @@ def test_rules_that_contradict_themselves_are_never_submitted(tmp_path):
     with pytest.raises(RuleError, match=r"rules.yaml:11: clear_below \(-14\) must be under raise_above \(-15\)"):
         submit(cluster, "cold_chain", file)
     assert cluster.given == []
+
+
+def test_all_jobs_begin_with_the_chains_rules_or_none_does(tmp_path):
+    rules, cluster = tmp_path / "rules", Cluster()
+    shutil.copytree(PROJECT / "chain" / "rules", rules)
+    assert submit_all(cluster, rules) == dict.fromkeys(jobs(), "an id")
+    assert [name for name, *_ in cluster.given] == list(jobs())
+    (rules / jobs()["shelf"].rules).write_text("rules: 5", "utf-8")
+    with pytest.raises(RuleError):
+        submit_all(Cluster(), rules)
 
 
 def test_an_unknown_job_is_refused_with_those_there_are():
