@@ -23,7 +23,7 @@ import msgspec
 
 from ingestion.arrival import UNKNOWN, Arrival, dumps, to_ms
 from ingestion.dead_letters import MAX_KEPT_BYTES, Cipher, letter
-from ingestion.pseudonym import Pseudonyms
+from ingestion.pseudonym import Pseudonyms, spelled
 from ingestion.record import Record
 from ingestion.reference import Reference
 from ingestion.topics import DEAD_LETTERS
@@ -60,11 +60,13 @@ class _Inbound:
         self.topic = item.topic
         self.reasons: Callable[[Event], list[Reason]] = validator(item)
         self.key_fields = item.key_fields
-        # (plain name, name of its pseudonym), e.g. ("loyalty_number", "customer_id")
+        # (plain name, name of its pseudonym, kind), e.g. ("loyalty_number", "customer_id", "cust")
         self.pseudonyms = [
-            (field.schema["x-pseudonym-of"], field.name) for field in item.fields if "x-pseudonym-of" in field.schema
+            (plain, field.name, kind) for field in item.fields if field.pseudonym for plain, kind in [field.pseudonym]
         ]
-        self.secret_paths = {f"/{name}" for pair in self.pseudonyms for name in pair}
+        self.secret_paths = {f"/{name}" for plain, hashed, _ in self.pseudonyms for name in (plain, hashed)}
+        # (field that names an asset, class it must have or `any`)
+        self.assets = [(field.name, field.asset_class) for field in item.fields if field.asset_class]
 
 
 @cache
@@ -150,9 +152,9 @@ class Gate:
     def _judge(self, inbound: _Inbound, event: Event, arrived_ms: int) -> list[Reason]:
         """Every reason against the event. Changes it: pseudonyms stand in place of plain ids, values are converted."""
         reasons: list[Reason] = []
-        for plain, pseudonym in inbound.pseudonyms:
+        for plain, pseudonym, kind in inbound.pseudonyms:
             if plain in event:
-                reasons += self._pseudonymise(event, plain, pseudonym)
+                reasons += self._pseudonymise(event, plain, pseudonym, kind)
         if inbound is self._readings:
             reasons += self._convert(event)
         unit_refused = bool(reasons) and inbound is self._readings
@@ -168,17 +170,17 @@ class Gate:
         reasons += self._check_places(inbound, event)
         return reasons
 
-    def _pseudonymise(self, event: Event, plain: str, pseudonym: str) -> list[Reason]:
+    def _pseudonymise(self, event: Event, plain: str, pseudonym: str, kind: str) -> list[Reason]:
         value = event.pop(plain)
         if pseudonym in event:
             return [Reason("pseudonym", f"/{plain}", f"{plain} and {pseudonym} are both given; send {plain} alone")]
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not spelled(value, kind):
             return [
                 Reason("type", f"/{plain}", f"{plain} must be a text that is not empty; leave it out where unknown")
             ]
-        event[pseudonym] = self._pseudonyms.of(value.strip())
+        event[pseudonym] = self._pseudonyms.of(spelled(value, kind), kind)
         return []
 
     def _convert(self, event: Event) -> list[Reason]:
@@ -248,10 +250,10 @@ class Gate:
         reasons = _retired("retired_store", "/store_id", store_id, store, event)
         if inbound is self._readings:
             return reasons + self._check_device(store_id, event)
-        for path, wanted in _PLACES.get(inbound.name, ()):
-            asset_id = event.get(path)
+        for field, wanted in inbound.assets:
+            asset_id = event.get(field)
             if isinstance(asset_id, str) and asset_id != store_id:  # derived metrics are about the store, too
-                reasons += self._check_asset(store_id, asset_id, path, wanted, event)
+                reasons += self._check_asset(store_id, asset_id, field, event, needed=wanted)
         return reasons
 
     def _check_device(self, store_id: str, event: Event) -> list[Reason]:
@@ -266,7 +268,7 @@ class Gate:
             if name in event
         ]
         if isinstance(asset_id, str):
-            reasons += self._check_asset(store_id, asset_id, "asset_id", event.get("asset_class"), event)
+            reasons += self._check_asset(store_id, asset_id, "asset_id", event, claimed=event.get("asset_class"))
         if not isinstance(device_id, str):
             return reasons
         device = self._devices.get(device_id)
@@ -300,9 +302,9 @@ class Gate:
         return reasons
 
     def _check_asset(
-        self, store_id: str, asset_id: str, field: str, wanted: str | tuple[str, ...] | None, event: Event
+        self, store_id: str, asset_id: str, field: str, event: Event, needed: str = "any", claimed: Any = None
     ) -> list[Reason]:
-        """wanted: the asset class (or classes) it must have."""
+        """needed: the class that the contract asks for. claimed: the class that the event says it has."""
         asset = self._reference.assets.get(asset_id)
         path = f"/{field}"
         if asset is None:
@@ -318,13 +320,12 @@ class Gate:
             return [Reason("unknown_asset", path, f"{asset_id} stands in {asset['store_id']}, not in {store_id}")]
         reasons = []
         has = asset["asset_class"]
-        if isinstance(wanted, tuple):
-            if has not in wanted:
-                reasons.append(Reason("asset_class", path, f"{asset_id} is a {has}; {' or '.join(wanted)} is expected"))
-        elif isinstance(wanted, str) and has != wanted:
+        if needed not in ("any", has):
+            reasons.append(Reason("asset_class", path, f"{asset_id} is a {has}; {needed} is expected"))
+        if isinstance(claimed, str) and has != claimed:
             reasons.append(
                 Reason(
-                    "asset_class", "/asset_class", f"{asset_id} is a {has}, not a {_short(wanted)}; correct the sender"
+                    "asset_class", "/asset_class", f"{asset_id} is a {has}, not a {_short(claimed)}; correct the sender"
                 )
             )
         return reasons + _retired("retired_asset", path, asset_id, asset, event)
@@ -376,12 +377,6 @@ class Gate:
         return marker
 
 
-# Fields of other contracts that name an asset, and the class it must have (None: any).
-_PLACES: dict[str, tuple[tuple[str, tuple[str, ...] | None], ...]] = {
-    "cv-detections": (("camera_id", ("camera",)), ("asset_id", None)),
-    "lane-status": (("lane_id", ("lane",)),),
-    "alert-commands": (("asset_id", None),),
-}
 # What only a tick may carry: the system's own word on stores, devices and commands.
 _TICKS_OWN = ("roster", "store", "assets", "commands")
 

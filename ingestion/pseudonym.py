@@ -1,7 +1,7 @@
 """Keyed hashes in place of personal data, and the files their keys lie in.
 
-The same loyalty number always gets the same customer id, so sales of one household can be joined; without the key
-nobody can go back, nor try all numbers.
+The same loyalty number always gets the same customer id, so sales of one household can be joined, and the same plate
+the same vehicle id; without the key nobody can go back, nor try all numbers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,17 @@ from cryptography.fernet import Fernet
 
 class KeyFileError(RuntimeError):
     """A key file that cannot be used: unreadable, empty, or open to others."""
+
+
+CUSTOMER, CAR = "cust", "car"
+
+
+def spelled(value: str, kind: str) -> str:
+    """The value in the one way that is hashed: without blanks around it; of a plate its letters and digits alone, in
+    capitals, because a person writes `m-ab 1234` where a camera reads `MAB1234`. Empty where there is nothing to hash."""
+    if kind == CAR:
+        return "".join(sign for sign in unicodedata.normalize("NFC", value) if sign.isalnum()).upper()
+    return value.strip()
 
 
 class Pseudonyms:
@@ -30,9 +42,15 @@ class Pseudonyms:
             )
         self._key = key
 
-    def of(self, value: str) -> str:
-        """`cust_` and 32 hex digits: the pseudonym of a loyalty number or household."""
-        return "cust_" + hmac.digest(self._key, value.encode(), hashlib.sha256).hex()[:32]
+    def of(self, value: str, kind: str = CUSTOMER) -> str:
+        """The kind, `_` and 32 hex digits: the pseudonym of a loyalty number or household, or of another kind's value.
+
+        The same value has unlike digits in each kind, so that a plate that is also somebody's number joins nothing.
+        """
+        key = self._key
+        if kind != CUSTOMER:  # the first kind there was; its pseudonyms stay what they are
+            key = hmac.digest(key, b"pseudonym " + kind.encode(), hashlib.sha256)
+        return f"{kind}_" + hmac.digest(key, value.encode(), hashlib.sha256).hex()[:32]
 
     def fingerprint(self, *parts: bytes) -> str:
         """24 hex digits that name these bytes, and tell nothing about them to somebody without the key."""

@@ -21,6 +21,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 _VERSION = re.compile(r"v(\d+)\.json")
+_PSEUDONYM = re.compile(r"\^([a-z]+)_\[0-9a-f\]\{32\}\$")
 
 
 class UnknownContract(LookupError):
@@ -43,6 +44,18 @@ class Field:
     def pii(self) -> str:
         """`none`, `pseudonymous` or `direct`."""
         return self.schema.get("x-pii", "none")
+
+    @property
+    def pseudonym(self) -> tuple[str, str] | None:
+        """Of a keyed hash: the name under which the gate takes the plain value, and the kind of hash, which is the word
+        before its digits, e.g. `("loyalty_number", "cust")`. None of any other field."""
+        plain = self.schema.get("x-pseudonym-of")
+        return (plain, _PSEUDONYM.fullmatch(self.schema["pattern"])[1]) if plain else None
+
+    @property
+    def asset_class(self) -> str | None:
+        """Of a field that names an asset: the class it must have, or `any`; None of any other field."""
+        return self.schema.get("x-asset")
 
     @property
     def unit(self) -> str | None:

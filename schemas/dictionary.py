@@ -106,6 +106,8 @@ def _limits(field: dict[str, Any]) -> Iterator[str]:
             yield words.format(field[keyword])
     if "minLength" in field:
         yield "not empty"
+    if kind := field.get("x-asset"):
+        yield "names an asset" if kind == "any" else f"names an asset of class {kind}"
     if "x-unit" in field:
         yield f"unit {field['x-unit']}"
     if field.get("x-pii", "none") != "none":

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from ingestion.pseudonym import KeyFileError, Pseudonyms, dead_letter_key, pseudonym_key
+from ingestion.pseudonym import CAR, KeyFileError, Pseudonyms, dead_letter_key, pseudonym_key, spelled
 
 
 def test_the_same_number_gets_the_same_pseudonym_and_another_key_another_one() -> None:
@@ -13,6 +13,19 @@ def test_the_same_number_gets_the_same_pseudonym_and_another_key_another_one() -
     assert one.of("4711") == one.of("4711") != one.of("4712")
     assert one.of("4711") != other.of("4711")
     assert re.fullmatch("cust_[0-9a-f]{32}", one.of("4711"))
+
+
+def test_a_plate_is_the_same_car_however_it_is_written_and_joins_no_customer() -> None:
+    pseudonyms = Pseudonyms(b"k" * 32)
+    assert {spelled(plate, CAR) for plate in ("M-AB 1234", "mab1234", " m ab·1234 ")} == {"MAB1234"}
+    assert spelled(" 4711-08 ", "cust") == "4711-08"
+    assert spelled(" - ", CAR) == ""
+    assert re.fullmatch("car_[0-9a-f]{32}", pseudonyms.of("4711", CAR))
+    assert pseudonyms.of("4711", CAR)[-32:] != pseudonyms.of("4711")[-32:]
+
+
+def test_a_customers_pseudonym_stays_what_it_was_in_earlier_versions() -> None:
+    assert Pseudonyms(b"k" * 32).of("4711") == "cust_17eff22d8cdece90ba41638c9e94a573"
 
 
 def test_a_fingerprint_tells_apart_how_its_parts_are_cut() -> None:

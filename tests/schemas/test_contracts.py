@@ -169,7 +169,17 @@ def test_every_metric_has_a_unit_and_limits(name):
 RULES = ("required", "additionalProperties", "allOf", "dependencies")
 KEYWORDS = {
     "any": {"type", "description", "x-pii", "x-unit"},
-    "string": {"const", "enum", "pattern", "format", "maxLength", "minLength", "x-pseudonym-of", "x-encrypted"},
+    "string": {
+        "const",
+        "enum",
+        "pattern",
+        "format",
+        "maxLength",
+        "minLength",
+        "x-pseudonym-of",
+        "x-asset",
+        "x-encrypted",
+    },
     "integer": {"const", "minimum", "maximum", "exclusiveMinimum"},
     "number": {"minimum", "maximum", "exclusiveMinimum"},
     "boolean": {"const"},
