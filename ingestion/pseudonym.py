@@ -26,7 +26,8 @@ CUSTOMER, CAR = "cust", "car"
 
 def spelled(value: str, kind: str) -> str:
     """The value in the one way that is hashed: without blanks around it; of a plate its letters and digits alone, in
-    capitals, because a person writes `m-ab 1234` where a camera reads `MAB1234`. Empty where there is nothing to hash."""
+    capitals, because a person writes `m-ab 1234` where a camera reads `MAB1234`. Empty where there is nothing to hash.
+    """
     if kind == CAR:
         return "".join(sign for sign in unicodedata.normalize("NFC", value) if sign.isalnum()).upper()
     return value.strip()

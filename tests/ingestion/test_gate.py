@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from ingestion.gate import READINGS
 from ingestion.record import Record
 from ingestion.reference import Reference
 from ingestion.topics import DEAD_LETTERS
-from schemas.contract import contract
+from schemas.contract import all_contracts, contract
 from schemas.instants import to_rfc3339
 from schemas.validate import validator
 from tests.ingestion.example import CIPHER, NOON, PSEUDONYMS, arrival, asset, chain, command, gate, reading, sale, store
@@ -29,7 +30,7 @@ LINE = {
 GOOD_SALE = sale(lines=[LINE], total=199, tenders=[{"kind": "card", "amount": 199}])
 
 
-CHECKS = {name: validator(contract(name)) for name in (READINGS, DEAD_LETTERS, "pos-transactions")}
+CHECKS = {name: validator(contract(name)) for name in (READINGS, DEAD_LETTERS, "pos-transactions", "geofence-events")}
 
 
 def body(record: Record) -> dict[str, Any]:
@@ -180,6 +181,81 @@ def test_a_loyalty_number_is_gone_before_anything_is_written() -> None:
     assert b"4711-0815-99" not in record.value
     assert b"loyalty_number" not in record.value
     assert validator(contract("pos-transactions"))(event) == []
+
+
+def seen_by_camera(**changes: Any) -> dict[str, Any]:
+    """A car comes into the car park; a change to None takes the field away."""
+    event = {
+        "event_id": "geo-1",
+        "event_time": to_rfc3339(NOON - 1000),
+        "store_id": "store-001",
+        "schema_version": 1,
+        "zone_id": "s001-car-park",
+        "event": "arrived",
+        "seen_by": "camera",
+        "camera_id": "s001-camera-01",
+        "plate": "M-AB 1234",
+    }
+    return {name: value for name, value in (event | changes).items() if value is not None}
+
+
+def test_a_plate_is_gone_before_anything_is_written() -> None:
+    (record,) = gate().admit(arrival(seen_by_camera(loyalty_number="4711-0815-99"), "geofence-events"))
+    event = body(record)
+    assert event["vehicle_id"] == PSEUDONYMS.of("MAB1234", "car")
+    assert event["customer_id"] == PSEUDONYMS.of("4711-0815-99")
+    assert not [said for said in (b"plate", b"1234", b"AB", b"loyalty_number", b"4711") if said in record.value]
+    assert validator(contract("geofence-events"))(event) == []
+
+
+def test_a_car_is_the_same_to_the_order_and_to_the_camera() -> None:
+    order = {
+        "event_id": "ord-1-8",
+        "event_time": to_rfc3339(NOON - 1000),
+        "store_id": "store-001",
+        "schema_version": 1,
+        "order_id": "ord-1",
+        "event": "on_the_way",
+        "plate": " m ab-1234",
+    }
+    (ordered,) = gate().admit(arrival(order, "orders"))
+    (seen,) = gate().admit(arrival(seen_by_camera(), "geofence-events"))
+    assert (ordered.topic, seen.topic) == ("orders", "geofence-events")
+    assert body(ordered)["vehicle_id"] == body(seen)["vehicle_id"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"vehicle_id": "M-AB 1234", "plate": None},
+        {"vehicle_id": "car_" + "0" * 32},
+        {"plate": ["M-AB 1234"]},
+        {"plate": " - "},
+        {"licensePlate": "M-AB 1234"},
+        {"zone_id": None},
+        {"camera_id": "s001-lane-01"},
+    ],
+)
+def test_a_refused_arrival_at_the_car_park_tells_no_plate(wrong: dict[str, Any]) -> None:
+    _, records = refusal(seen_by_camera(**wrong), "geofence-events")
+    assert len(records) == 1
+    assert b"1234" not in records[0].value
+
+
+def test_a_position_is_refused_and_not_repeated() -> None:
+    letter, records = refusal(seen_by_camera(position=[-104.9903, 39.7392]), "geofence-events")
+    assert codes(letter) == ["unknown_field"]
+    assert b"104.99" not in records[0].value
+
+
+def test_no_contract_lets_direct_personal_data_in() -> None:
+    for item in all_contracts():
+        if item.kind == "event":
+            assert not [field.name for field in item.fields if field.pii == "direct"]
+        for field in item.fields:
+            if field.pseudonym:
+                _, kind = field.pseudonym
+                assert re.fullmatch(field.schema["pattern"], PSEUDONYMS.of("4711", kind))
 
 
 def test_a_loyalty_number_given_as_a_number_is_the_same_person() -> None:
@@ -381,6 +457,7 @@ def test_cameras_and_lanes_must_be_known_too() -> None:
         "status": "open",
     }
     assert gate().admit(arrival(lane, "lane-status"))[0].topic == "lane-status"
+    assert codes(refusal(seen_by_camera(camera_id="s001-lane-01"), "geofence-events")[0]) == ["asset_class"]
     assert codes(refusal(lane | {"lane_id": "s001-freezer-01"}, "lane-status")[0]) == ["asset_class"]
 
 
@@ -399,7 +476,10 @@ _JSON = st.recursive(
     max_leaves=6,
 )
 _NAMES = st.sampled_from(
-    [*reading(), *GOOD_SALE, "loyalty_number", "sequence", "roster", "store", "assets", "commands"]
+    [
+        *(*reading(), *GOOD_SALE, *seen_by_camera()),
+        *("loyalty_number", "sequence", "roster", "store", "assets", "commands", "eta_s", "confidence"),
+    ]
 )
 
 
@@ -407,11 +487,15 @@ _FUZZ = settings(database=None, deadline=None, suppress_health_check=[HealthChec
 
 
 @_FUZZ
-@given(st.sampled_from([reading(), GOOD_SALE]), st.dictionaries(_NAMES, _JSON, max_size=4), st.integers(0, 200))
+@given(
+    st.sampled_from([reading(), GOOD_SALE, seen_by_camera()]),
+    st.dictionaries(_NAMES, _JSON, max_size=4),
+    st.integers(0, 200),
+)
 def test_whatever_arrives_the_gate_answers_with_records_that_keep_their_contracts(
     start: dict[str, Any], changes: dict[str, Any], cut: int
 ) -> None:
-    name = READINGS if "kind" in start and "value" in start else "pos-transactions"
+    name = READINGS if "value" in start else "geofence-events" if "zone_id" in start else "pos-transactions"
     whole = json.dumps(start | changes).encode()
     for payload in (whole, whole[cut:], whole[:cut]):
         records = gate().admit(arrival(payload, name))
