@@ -23,6 +23,7 @@ from grocery.commands import (
     stream,
 )
 from grocery.settings import settings
+from schemas import BadContract, all_contracts
 
 app = typer.Typer(
     name="grocery",
@@ -45,6 +46,19 @@ def choose_workspace(
     if workspace:
         os.environ["GROCERY_WORKSPACE"] = workspace
         settings.cache_clear()
+    if settings().schemas:
+        _read_own_contracts()
+
+
+def _read_own_contracts() -> None:
+    """Told here, once, instead of wherever a command first needs a contract."""
+    # What is started from here (Flink, Spark, dbt) may stand in another folder.
+    os.environ["GROCERY_SCHEMAS"] = str(settings().schemas.absolute())
+    try:
+        all_contracts()
+    except BadContract as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 for single in (doctor.doctor, simulate.simulate, replay.replay, query.query, report.report, demo.demo, guard.guard):

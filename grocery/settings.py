@@ -22,6 +22,7 @@ class Settings(BaseSettings):
         "main", description="Stack, lake, gold and logs lie in <home>/<workspace>; the demo's is `demo`."
     )
     chain: Path = Field(PROJECT / "chain", description="The chain's own facts and wishes: stores, assets, rules.")
+    schemas: Path | None = Field(None, description="Contracts of the chain's own, beside those in schemas/.")
     kafka: str | None = Field(None, description="Bootstrap servers; without it, those of the running local stack.")
     lake: str | None = Field(None, description="Folder or s3a:// address of the lake; default <work>/lake.")
     actor: str | None = Field(

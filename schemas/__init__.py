@@ -3,6 +3,6 @@
 `schemas/<contract>/v<N>.json` is the contract, the `pass-*.json` and `fail-*.json` beside it are its tests.
 """
 
-from schemas.contract import Contract, UnknownContract, all_contracts, contract
+from schemas.contract import BadContract, Contract, UnknownContract, all_contracts, contract
 
-__all__ = ["Contract", "UnknownContract", "all_contracts", "contract"]
+__all__ = ["BadContract", "Contract", "UnknownContract", "all_contracts", "contract"]

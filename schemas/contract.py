@@ -3,15 +3,18 @@
 A contract is the one place where a column is written down. Validator, Flink DDL, Spark types, row checks,
 expectation suite, dbt sources and the data dictionary are all derived from a `Contract`.
 
-The part of draft-07 that contracts may use is small on purpose, so that every derivation covers all of it:
-type, const, enum, pattern (its `$` the end of the text), format (with a pattern beside it), minimum, maximum,
-exclusiveMinimum, minLength (1: not empty), maxLength, minItems, properties, required, dependencies on fields,
-additionalProperties (false, or texts: a map), items, allOf of if/then and of anyOf-required. A test holds them to it.
+The part of draft-07 that contracts may use is small on purpose, so that every derivation covers all of it; it stands in
+schemas/grammar.py, and each contract is held against it when it is read.
+
+A chain's own contracts lie in a folder of their own, which GROCERY_SCHEMAS names: `<name>/v1.json` and its examples, as
+here. Everything is derived from them as well. The environment says so, not the settings, because what derives runs in
+processes of its own (Flink, Spark, dbt), which the command line starts or does not even start.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,13 +22,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from schemas.grammar import PSEUDONYM, faults
+
 FOLDER = Path(__file__).parent
+MORE = "GROCERY_SCHEMAS"
+"""Environment variable: the folder of a chain's own contracts, beside those here."""
 _VERSION = re.compile(r"v(\d+)\.json")
-_PSEUDONYM = re.compile(r"\^([a-z]+)_\[0-9a-f\]\{32\}\$")
 
 
 class UnknownContract(LookupError):
     """No contract of that name (or version); the message lists those there are."""
+
+
+class BadContract(ValueError):
+    """A contract that cannot be read, says what is not derived, or is in another's way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ class Field:
         """Of a keyed hash: the name under which the gate takes the plain value, and the kind of hash, which is the word
         before its digits, e.g. `("loyalty_number", "cust")`. None of any other field."""
         plain = self.schema.get("x-pseudonym-of")
-        return (plain, _PSEUDONYM.fullmatch(self.schema["pattern"])[1]) if plain else None
+        return (plain, PSEUDONYM.fullmatch(self.schema["pattern"])[1]) if plain else None
 
     @property
     def asset_class(self) -> str | None:
@@ -128,28 +138,84 @@ class Contract:
                 yield path, False
 
 
+Known = dict[str, dict[int, Contract]]
+"""name -> version -> contract"""
+
+
 @cache
-def _load(folder: Path) -> dict[str, dict[int, Contract]]:
-    found: dict[str, dict[int, Contract]] = {}
+def _load(folder: Path) -> Known:
+    found: Known = {}
     for path in sorted(folder.glob("*/v*.json")):
         if match := _VERSION.fullmatch(path.name):
-            doc = json.loads(path.read_text("utf-8"))
-            item = Contract(path.parent.name, int(match[1]), doc, path.parent)
+            item = _read(path, int(match[1]))
             found.setdefault(item.name, {})[item.version] = item
     return found
 
 
-def all_contracts(folder: Path = FOLDER) -> tuple[Contract, ...]:
-    """The newest version of every contract, by name."""
-    return tuple(versions[max(versions)] for _, versions in sorted(_load(folder).items()))
+def _read(path: Path, version: int) -> Contract:
+    try:
+        doc = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadContract(f"{path}: cannot be read: {error}") from error
+    try:
+        wrong = list(faults(path.parent.name, version, doc))
+    except (AttributeError, KeyError, TypeError) as error:  # a list where an object belongs, and the like
+        raise BadContract(f"{path}: is not built like a JSON Schema; hold it against one in {FOLDER}") from error
+    if wrong:
+        more = f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""
+        raise BadContract(f"{path}: {'; '.join(wrong[:5])}{more}. What may be said stands in schemas/grammar.py")
+    return Contract(path.parent.name, version, doc, path.parent)
 
 
-def contract(name: str, version: int | None = None, folder: Path = FOLDER) -> Contract:
-    """One contract by name or topic; the newest version unless told.
+@cache
+def _with(folder: Path) -> Known:
+    """The project's contracts and those of this folder, which come in through the gate and are in nobody's way."""
+    import jsonschema_rs
 
-    Raises UnknownContract.
+    own, added = _load(FOLDER), _load(folder)
+    if not added:
+        raise BadContract(f"{MORE}={folder}: no contract in it; one is <name>/v1.json with its examples beside it")
+    topics = {item.topic: item for versions in own.values() for item in versions.values()}
+    for versions in added.values():
+        for item in versions.values():
+            path = item.folder / f"v{item.version}.json"
+            if item.name in own:
+                raise BadContract(f"{path}: {item.name} is one of the project's contracts; give yours another name")
+            if item.kind != "event":
+                raise BadContract(f"{path}: x-kind {item.kind}: made by the project's own parts only; say event")
+            if "*" in item.topic or item.topic.startswith("alerts."):
+                raise BadContract(f"{path}: x-topic {item.topic}: alerts. and * are for the jobs' own; name one topic")
+            if (other := topics.setdefault(item.topic, item)).name != item.name:
+                raise BadContract(f"{path}: x-topic {item.topic} belongs to {other.name}; give yours one of its own")
+            try:
+                jsonschema_rs.Draft7Validator(item.schema)
+            except ValueError as error:
+                raise BadContract(f"{path}: no JSON Schema: {error}") from error
+    return own | added
+
+
+def _known(folder: Path | None) -> Known:
+    if folder is not None:
+        return _load(folder)
+    more = os.environ.get(MORE)
+    return _with(Path(more)) if more else _load(FOLDER)
+
+
+def all_contracts(folder: Path | None = None) -> tuple[Contract, ...]:
+    """The newest version of every contract, by name: of this folder alone, or where none is given, the project's own
+    and those that GROCERY_SCHEMAS adds.
+
+    Raises BadContract.
     """
-    known = _load(folder)
+    return tuple(versions[max(versions)] for _, versions in sorted(_known(folder).items()))
+
+
+def contract(name: str, version: int | None = None, folder: Path | None = None) -> Contract:
+    """One contract by name or topic; the newest version unless told. folder: as of all_contracts.
+
+    Raises UnknownContract, BadContract.
+    """
+    known = _known(folder)
     versions = known.get(name) or known.get(_by_topic(name, folder), {})
     if not versions:
         raise UnknownContract(f"{name}: no such contract; there are {', '.join(sorted(known))}")
@@ -160,7 +226,7 @@ def contract(name: str, version: int | None = None, folder: Path = FOLDER) -> Co
     return versions[version]
 
 
-def _by_topic(topic: str, folder: Path) -> str:
+def _by_topic(topic: str, folder: Path | None) -> str:
     for item in all_contracts(folder):
         if item.topic == topic or (item.topic.endswith("*") and topic.startswith(item.topic[:-1])):
             return item.name

@@ -6,4 +6,4 @@ from grocery.settings import settings
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(settings().home / "hypothesis"))
 
-pytest_plugins = ["tests.fixtures.stack", "tests.fixtures.spark", "tests.fixtures.gold"]
+pytest_plugins = ["tests.fixtures.stack", "tests.fixtures.spark", "tests.fixtures.gold", "tests.fixtures.added"]

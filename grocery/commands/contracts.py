@@ -76,25 +76,29 @@ def show(
     console.print(table)
     for rule in rules(item):
         _say(f"- {rule.replace('`', '')}")
-    _say(f"\nEvents that keep it: {', '.join(str(path.relative_to(PROJECT)) for path in passing)}")
+    _say(f"\nEvents that keep it: {', '.join(map(_shown, passing))}")
 
 
 @app.command()
 def check(
     file: Annotated[
-        Path,
+        Path | None,
         typer.Argument(help="A JSON event, NDJSON with an event a line, or arrivals as `grocery simulate` writes."),
-    ],
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--contract", "-c", help="Hold events against this one; arrivals name their own.")
     ] = None,
 ) -> None:
     """Hold a file's events against their contract. Exit code 1 when one breaks it.
 
+    Without a file, the contracts' own examples: pass-*.json must keep it, fail-*.json must break it.
     Arrivals are judged as the gate passes them on: numbers of persons replaced, values in their metric's own unit.
     Whether stores and devices are known, and clocks right, only the gate itself can say: grocery ingest file.
     """
     given = _contract(name) if name else None
+    if file is None:
+        _check_examples((given,) if given else all_contracts())
+        return
     checked, broken, codes = 0, 0, Counter[str]()
     for place, found in _judged(file, given):
         checked += 1
@@ -113,6 +117,27 @@ def check(
     by_code = f" ({', '.join(f'{code} {number:,}' for code, number in codes.most_common())})" if codes else ""
     _say(f"{checked:,} events checked, {broken:,} break their contract{by_code}", style="red" if broken else "green")
     raise typer.Exit(1 if broken else 0)
+
+
+def _check_examples(contracts: tuple[Contract, ...]) -> None:
+    """Raises typer.Exit where an example is not what its name says, or a contract has none of a kind."""
+    checked, wrong = 0, 0
+    for item in contracts:
+        examples = list(item.examples())
+        for path, passes in examples:
+            checked += 1
+            found = _breaches(path.read_bytes(), item)
+            if bool(found) == passes:
+                wrong += 1
+                why = "; ".join(f"{code}: {message}" for code, message in found)
+                _say(f"{_shown(path)}: {why or 'keeps the contract, though by its name it must not'}")
+        for passes, word, does in ((True, "pass", "keeps"), (False, "fail", "breaks")):
+            if passes not in {kind for _, kind in examples}:
+                wrong += 1
+                _say(f"{_shown(item.folder)}: no {word}-*.json; write an event that {does} it")
+    _say(f"{checked:,} examples of {len(contracts)} contracts, {wrong:,} to correct", style="red" if wrong else "green")
+    if wrong:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -162,6 +187,11 @@ def _table(*columns: str) -> Table:
         table.add_column(column, no_wrap=True)
     table.add_column(columns[-1], overflow="fold")
     return table
+
+
+def _shown(path: Path) -> str:
+    """From the project's folder; whole where it lies elsewhere, as a chain's own contracts do."""
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
 
 
 def _say(text: str, style: str | None = None) -> None:
