@@ -33,6 +33,12 @@ def simulate(
         Path | None, typer.Option(help="Fault plan (YAML). Default: one of every kind, for the example chain's stores.")
     ] = None,
     no_faults: Annotated[bool, typer.Option("--no-faults", help="A quiet time: nothing fails.")] = False,
+    apps: Annotated[
+        bool,
+        typer.Option(
+            "--apps", help="With shoppers who use an app: scan-and-go, pickup orders, their way to the store."
+        ),
+    ] = False,
     list_faults: Annotated[
         bool, typer.Option("--list-faults", help="Show what can fail, what its magnitude means, and the default plan.")
     ] = False,
@@ -71,7 +77,7 @@ def simulate(
         if faults and no_faults:
             raise ValueError("--faults and --no-faults contradict each other; give one of them")
         target = _target(to, speed)
-        simulation = _simulation(to, stores, days, seed, start, faults, no_faults)
+        simulation = _simulation(to, stores, days, seed, start, faults, no_faults, apps)
         if target is None:
             _to_kafka(console, simulation, stores, speed, ticks)
         else:
@@ -95,7 +101,7 @@ def _target(to: str, speed: float | None) -> Path | None:
 
 
 def _simulation(
-    to: str, stores: int, days: int, seed: int, start: str, faults: Path | None, no_faults: bool
+    to: str, stores: int, days: int, seed: int, start: str, faults: Path | None, no_faults: bool, apps: bool
 ) -> Simulation:
     """Raises ValueError, ChainError, PlanError, OSError."""
     from datetime import date
@@ -110,7 +116,7 @@ def _simulation(
         raise ValueError(f"--start {start}: no such day; write it like 2026-10-05") from error
     reference = Reference.from_folder(settings().chain)
     plan = _plan(reference, stores, faults, no_faults)
-    return make(reference, stores=stores, days=days, seed=seed, start=first, faults=plan)
+    return make(reference, stores=stores, days=days, seed=seed, start=first, faults=plan, apps=apps)
 
 
 def _plan(reference: Reference, stores: int, faults: Path | None, no_faults: bool) -> FaultPlan:

@@ -80,20 +80,20 @@ def receipts(
         event["lane_id"] = lane_id
         if loyalty is not None:
             event["loyalty_number"] = loyalty
-        total = _total(lines, tax)
+        total = total_of(lines, tax)
         event |= {"currency": store["currency"], "lines": lines, "tenders": tenders, "total": total}
         out.append((when, event))
         return name, total
 
     later: list[tuple[float, str, str, str | None, list]] = []
     for shopper, household, luck in zip(shoppers, households, chances, strict=True):
-        lines = [_line(n, item, item.product["product_id"] in promoted, tax) for n, item in enumerate(shopper.items, 1)]
+        lines = [
+            line_of(n, item, item.product["product_id"] in promoted, tax) for n, item in enumerate(shopper.items, 1)
+        ]
         if len(lines) > 2 and luck[0] < LINE_TAKEN_BACK * len(lines):
             lines[int(luck[0] * 1e6) % len(lines)]["voided"] = True
-        loyalty = (
-            f"{store['store_id'][-3:]}{household * 7919 % 900000 + 100000:09d}" if luck[1] < WITH_LOYALTY else None
-        )
-        tenders = _tenders(_total(lines, tax), luck[2])
+        loyalty = loyalty_number(store, household) if luck[1] < WITH_LOYALTY else None
+        tenders = _tenders(total_of(lines, tax), luck[2])
         name, _ = add(shopper.leaves, "sale", shopper.lane_id, None, loyalty, lines, tenders)
         back = [line for line in lines if not line["voided"]]
         if luck[3] < VOIDED:
@@ -108,12 +108,18 @@ def receipts(
     for when, kind, original, loyalty, sold in sorted(later, key=lambda one: (one[0], one[2])):
         lines = [_undone(n, line) for n, line in enumerate(sold, 1)]
         lane_id = lane_of[original] if kind == "void" or staffed is None else staffed
-        add(when, kind, lane_id, original, loyalty, lines, [{"kind": "card", "amount": _total(lines, tax)}])
+        add(when, kind, lane_id, original, loyalty, lines, [{"kind": "card", "amount": total_of(lines, tax)}])
     out.sort(key=lambda pair: (pair[0], pair[1]["event_id"]))
     return out
 
 
-def _line(number: int, item: Item, promoted: bool, tax: Tax) -> Event:
+def loyalty_number(store: Event, household: int) -> str:
+    """Of one of the store's households, as it stands on their card."""
+    return f"{store['store_id'][-3:]}{household * 7919 % 900000 + 100000:09d}"
+
+
+def line_of(number: int, item: Item, promoted: bool, tax: Tax) -> Event:
+    """The receipt's line for what is in a basket."""
     product = item.product
     code = product["product_id"]
     line: Event = {"line_no": number, ("plu" if len(code) < 8 else "gtin"): code, "department": product["department"]}
@@ -139,7 +145,8 @@ def _undone(number: int, line: Event) -> Event:
     return back
 
 
-def _total(lines: list[Event], tax: Tax) -> int:
+def total_of(lines: list[Event], tax: Tax) -> int:
+    """What these lines cost, without those that were taken back."""
     kept = [line for line in lines if not line["voided"]]
     return sum(line["amount"] for line in kept) + (sum(line["tax"] for line in kept) if tax.on_top else 0)
 

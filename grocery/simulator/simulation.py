@@ -27,6 +27,7 @@ class Simulation:
     start_s: float
     horizon_s: float
     plan: FaultPlan
+    apps: bool = False
     _labels: list[Label] | None = field(default=None, repr=False)
 
     def arrivals(self) -> Iterator[Arrival]:
@@ -43,6 +44,7 @@ class Simulation:
                     [a for a in self.reference.assets.values() if a["store_id"] == store_id],
                     self.horizon_s,
                 ),
+                apps=self.apps,
             )
             for store_id, store in sorted(self.reference.stores.items())
         ]
@@ -65,8 +67,12 @@ def _messages(run: StoreRun) -> Iterator[Message]:
         yield from day
 
 
-def simulate(reference: Reference, *, stores: int, days: int, seed: int, start: date, faults: FaultPlan) -> Simulation:
+def simulate(
+    reference: Reference, *, stores: int, days: int, seed: int, start: date, faults: FaultPlan, apps: bool = False
+) -> Simulation:
     """A chain of `stores` stores (clones where the reference has fewer) for `days` days from `start`, midnight UTC.
+
+    apps: with scan-and-go sessions and pickup orders, and their receipts; all other shoppers stay what they are.
 
     The same arguments give the same bytes. Raises ValueError; PlanError where a fault names what there is not.
     """
@@ -80,4 +86,4 @@ def simulate(reference: Reference, *, stores: int, days: int, seed: int, start: 
     horizon = days * 86400.0
     for store_id, store in chain.stores.items():
         faults.of(store, [a for a in chain.assets.values() if a["store_id"] == store_id], horizon)
-    return Simulation(chain, seed, begin, horizon, faults)
+    return Simulation(chain, seed, begin, horizon, faults, apps)

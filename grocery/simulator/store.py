@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from grocery.simulator import thermal
+from grocery.simulator.apps import CHANNELS, Apps
 from grocery.simulator.chance import chance
 from grocery.simulator.devices import (
     QUIET_S,
@@ -107,11 +108,19 @@ class _Watch:
 class StoreRun:
     """Runs a store through the whole simulation. `days` yields its messages day by day; then `labels` is complete.
 
-    start_s: epoch seconds of the simulation's start; horizon_s: its length.
+    start_s: epoch seconds of the simulation's start; horizon_s: its length. apps: with shoppers who use an app.
     """
 
     def __init__(
-        self, reference: Reference, store_id: str, seed: int, start_s: float, horizon_s: float, faults: list[Fault]
+        self,
+        reference: Reference,
+        store_id: str,
+        seed: int,
+        start_s: float,
+        horizon_s: float,
+        faults: list[Fault],
+        *,
+        apps: bool = False,
     ) -> None:
         self.store = reference.stores[store_id]
         self.assets = sorted(
@@ -135,6 +144,8 @@ class StoreRun:
         self._outside = 0.0
         self._books = Books(self._floor)
         self._sales: list[float] = []
+        cameras = [asset["asset_id"] for asset in self._by_class.get("camera", ())]
+        self._apps = Apps(self._floor, cameras, seed) if apps else None
 
     # ---- setting up
 
@@ -207,7 +218,7 @@ class StoreRun:
         self._sensors(name, people, spans, begin, end, out)
         self._cameras(name, people, spans, begin, end, out)
         self._lanes(name, people, spans, begin, out)
-        self._tills(day, people, spans, out)
+        self._tills(day, midnight, people, spans, out)
         self._bad_inputs(name, begin, end, out)
         self._watch_recoveries(people, end)
         return out
@@ -526,6 +537,7 @@ class StoreRun:
     def _tills(
         self,
         day: date,
+        midnight: float,
         people: StoreDay,
         spans: list[tuple[float, float]],
         out: list[Message],
@@ -536,12 +548,20 @@ class StoreRun:
         rng = chance(self._seed, store_id, day.isoformat(), "tills")
         alone = set(self._floor.self_checkouts)
         written = receipts(self.store, day, people, spans[-1][1], rng, self._seed, alone)
+        by_app = chance(self._seed, store_id, day.isoformat(), "apps")
+        if self._apps is not None:
+            within = max(midnight, self._start), self._start + self._horizon
+            told = self._apps.day(day, midnight, spans, within, by_app)
+            for when, contract, event in told.told:
+                out.append((self._arrival(self._since(when), by_app), contract, dumps(event)))
+            written = sorted([*written, *told.receipts], key=lambda one: (one[0], one[1]["event_id"]))
         self._stock(day.isoformat(), spans, written, out)
         for when, event in written:
             self._watch_sale(when, event)
-            luck, extra = rng.random(), rng.random()
+            draws = by_app if event["channel"] in CHANNELS else rng
+            luck, extra = draws.random(), draws.random()
             since = self._since(when)
-            arrived = self._arrival(since, rng)
+            arrived = self._arrival(since, draws)
             if 0 <= since < self._horizon:
                 event["event_time"] = to_rfc3339(round(when * 1000))
                 payload = dumps(event)

@@ -37,6 +37,16 @@ def test_cloned_stores_come_with_a_chain_to_publish(tmp_path):
     assert run(app, ["chain", "check", str(tmp_path / "many.chain")]).exit_code == 0
 
 
+def test_pickup_and_scan_and_go_are_there_where_they_are_asked_for(tmp_path):
+    def contracts(*options):
+        target = tmp_path / "day.ndjson"
+        done = run(app, ["simulate", "--stores", "1", "--no-faults", "--to", str(target), *options])
+        assert done.exit_code == 0, done.output
+        return {json.loads(line)["contract"] for line in target.read_text("utf-8").splitlines()}
+
+    assert contracts("--apps") - contracts() == {"scan-events", "orders", "geofence-events"}
+
+
 def test_what_can_fail_is_listed():
     done = run(app, ["simulate", "--list-faults"])
     assert done.exit_code == 0
