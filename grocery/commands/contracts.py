@@ -287,10 +287,14 @@ def _breaches(text: bytes, item: Contract, *, before_gate: bool = False) -> Foun
 
 
 def _as_gate_does(event: dict[str, Any], item: Contract) -> dict[str, Any]:
-    """Without the plain numbers that a pseudonym replaces, and with the value in its metric's own unit."""
+    """With some keyed hash where a plain number or plate will get its own, and the value in its metric's own unit."""
     from ingestion.units import UnitDoesNotFit, converter
 
-    event = {name: value for name, value in event.items() if name not in _plain_names(item.name)}
+    event = dict(event)
+    for plain, hashed, kind in _pseudonyms(item.name):
+        if plain in event:
+            del event[plain]
+            event.setdefault(hashed, f"{kind}_{'0' * 32}")
     unit, value, wanted = event.get("unit"), event.get("value"), _units().get(str(event.get("metric")))
     if item.name == "sensor-readings" and isinstance(unit, str) and isinstance(value, int | float) and wanted:
         try:
@@ -303,8 +307,10 @@ def _as_gate_does(event: dict[str, Any], item: Contract) -> dict[str, Any]:
 
 
 @cache
-def _plain_names(name: str) -> frozenset[str]:
-    return frozenset(field.schema.get("x-pseudonym-of", "") for field in contract(name).fields)
+def _pseudonyms(name: str) -> list[tuple[str, str, str]]:
+    """(plain name, name of its hash, kind of hash)"""
+    found = [(field.name, field.pseudonym) for field in contract(name).fields]
+    return [(given[0], hashed, given[1]) for hashed, given in found if given]
 
 
 @cache

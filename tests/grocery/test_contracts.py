@@ -78,6 +78,14 @@ def test_an_arrival_may_hold_the_number_that_the_gate_replaces_by_a_pseudonym(tm
     assert run("check", tmp_path / "sale.json", "-c", "pos-transactions").exit_code == 1
 
 
+def test_check_puts_a_keyed_hash_in_place_of_a_plate_as_the_gate_does(tmp_path):
+    seen = example("geofence-events", "pass-seen-by-camera")
+    plain = {name: value for name, value in seen.items() if name != "vehicle_id"}
+    assert run("check", arrivals(tmp_path / "a", ("geofence-events", plain | {"plate": "M-AB 1234"}))).exit_code == 0
+    result = run("check", arrivals(tmp_path / "b", ("geofence-events", plain)))
+    assert "required: vehicle_id is missing where seen_by is camera" in result.output
+
+
 def test_an_arrival_may_be_in_a_unit_that_the_gate_converts(tmp_path):
     reading = example("sensor-readings", "pass-freezer")
     warm, hot = reading | {"unit": "[degF]", "value": 72.5}, reading | {"unit": "[degF]", "value": 400}
