@@ -6,6 +6,11 @@ knows and another does not would let through here what is refused there.
     type, const, enum, pattern (its `$` the end of the text), format (with a pattern beside it), minimum, maximum,
     exclusiveMinimum, minLength (1: not empty), maxLength, minItems, properties, required, dependencies on fields,
     additionalProperties (false, or texts: a map), items, allOf of if/then and of anyOf-required.
+
+    Of the whole: x-topic; x-key, fields joined to the record's key; x-kind; x-event-time; x-max-lateness and
+    x-retention, ISO 8601 durations. Of a field: x-unit, UCUM; x-pii, none, pseudonymous or direct; x-pseudonym-of, the
+    name under which the plain value comes in, which the gate replaces by this field's keyed hash; x-asset, the class of
+    the asset that it names, or `any`, which the gate looks up; x-encrypted.
 """
 
 from __future__ import annotations
