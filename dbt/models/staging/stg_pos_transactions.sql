@@ -12,5 +12,6 @@ select
     customer_id,
     currency,
     total as total_minor,
-    lines
+    lines,
+    tenders
 from {{ source('silver', 'pos_transactions') }}

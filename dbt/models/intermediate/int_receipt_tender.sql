@@ -1,0 +1,20 @@
+with tenders as (
+
+    select
+        receipt.store_id,
+        receipt.transaction_id,
+        receipt.currency,
+        cast({{ struct_field('tender', 'kind') }} as varchar) as tender_kind,
+        cast({{ struct_field('tender', 'amount') }} as bigint) as amount_minor
+    from {{ ref('stg_pos_transactions') }} as receipt
+    {{ each_element('receipt.tenders', 'tender') }}
+
+)
+
+select
+    store_id,
+    transaction_id,
+    tender_kind,
+    {{ major_units('sum(amount_minor)', 'max(currency)') }} as paid
+from tenders
+group by store_id, transaction_id, tender_kind
