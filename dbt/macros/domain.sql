@@ -34,3 +34,33 @@ cast(case {{ asset_class }}
 {% macro exact_avg(column) -%}
 cast(round(sum({{ column }}) / nullif(count({{ column }}), 0), 6) as decimal(18, 6))
 {%- endmacro %}
+
+{#- Part of an amount, as part is of whole; exact to six places, so that sums don't depend on the order. -#}
+{% macro part_of_amount(amount, part, whole) -%}
+cast(round({{ amount }} * ({{ part }}) / nullif({{ whole }}, 0), 6) as decimal(18, 6))
+{%- endmacro %}
+
+{#- Share, 0 to 1, to six places; null where there is no whole. -#}
+{% macro share(part, whole) -%}
+cast(round(1.0 * ({{ part }}) / nullif({{ whole }}, 0), 6) as decimal(9, 6))
+{%- endmacro %}
+
+{#- Percent to two places; null where there is no whole. -#}
+{% macro percent(part, whole) -%}
+cast(round(100.0 * ({{ part }}) / nullif({{ whole }}, 0), 2) as decimal(18, 2))
+{%- endmacro %}
+
+{#- Whether a meter's next count can be of the same meter: it fell by no more than its last digits, and rose by no more
+    than its pipe or supply lets through in the time between. `metric` is a column. -#}
+{% macro count_goes_on(metric, from_value, from_utc, to_value, to_utc) -%}
+(
+        {%- for name, kind in var('meter_counts').items() %}
+        {{ 'or ' if not loop.first }}(
+            {{ metric }} = '{{ name }}'
+            and {{ to_value }} - {{ from_value }} >= -{{ kind.noise }}
+            and {{ to_value }} - {{ from_value }}
+                <= {{ seconds_between(from_utc, to_utc) }} * {{ kind.most_per_hour }} / 3600.0 + {{ kind.noise }}
+        )
+        {%- endfor %}
+    )
+{%- endmacro %}

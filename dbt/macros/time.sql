@@ -51,3 +51,35 @@ cast(round({{ seconds }} / 60.0, 2) as decimal(18, 2))
 {{ local_date(instant_utc, zone) }} as business_date,
     cast(extract(hour from {{ local_time(instant_utc, zone) }}) as integer) as local_hour
 {%- endmacro %}
+
+
+{#- The UTC instant at which the local hour of an instant began: right in zones with half hours, and the hour that the
+    clock shows twice in autumn stays two hours. -#}
+{% macro hour_start_utc(instant_utc, zone) -%}
+{{ instant_utc }} - ({{ local_time(instant_utc, zone) }} - date_trunc('hour', {{ local_time(instant_utc, zone) }}))
+{%- endmacro %}
+
+{#- mon to sun, as the contract `stores` has them. 5 January 1970 was a Monday; EXTRACT(DOW) counts from another day in
+    Athena than elsewhere. -#}
+{% macro weekday(business_date) -%}
+case mod({{ dbt.datediff("cast('1970-01-05' as date)", business_date, 'day') }}, 7)
+        {%- for day in ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] %} when {{ loop.index0 }} then '{{ day }}'{% endfor %}
+    end
+{%- endmacro %}
+
+{#- UTC instant of a local time HH:MM on a date; 24:00 is the midnight after. -#}
+{% macro time_of_day_utc(business_date, hh_mm, zone) -%}
+{%- set minute -%}
+cast(substring({{ hh_mm }}, 1, 2) as integer) * 60 + cast(substring({{ hh_mm }}, 4, 2) as integer)
+{%- endset -%}
+{{ local_to_utc(dbt.dateadd('minute', minute, 'cast(' ~ business_date ~ ' as timestamp)'), zone) }}
+{%- endmacro %}
+
+{#- DECIMAL seconds that two spans of time have in common, 0 where they have none. -#}
+{% macro seconds_in_both(one_from, one_to, other_from, other_to) -%}
+case
+        when {{ one_from }} < {{ other_to }} and {{ other_from }} < {{ one_to }}
+            then {{ seconds_between('greatest(' ~ one_from ~ ', ' ~ other_from ~ ')', 'least(' ~ one_to ~ ', ' ~ other_to ~ ')') }}
+        else 0
+    end
+{%- endmacro %}

@@ -42,13 +42,13 @@ def test_dbts_unit_tests_pass(gold):
         text=True,
     )
     assert run.returncode == 0, run.stdout
-    assert int(re.search(r"PASS=(\d+)", run.stdout)[1]) >= 11
+    assert int(re.search(r"PASS=(\d+)", run.stdout)[1]) >= 20
 
 
 def test_every_model_says_its_grain_first_and_tests_it(manifest):
     models = {n["unique_id"]: n for n in manifest["nodes"].values() if n["resource_type"] == "model"}
     tested = {n["attached_node"] for n in manifest["nodes"].values() if n["resource_type"] == "test"}
-    assert len(models) >= 21
+    assert len(models) >= 32
     assert [n["name"] for n in models.values() if not n["description"].startswith("One row per ")] == []
     assert [n["name"] for key, n in models.items() if key not in tested] == []
 
@@ -66,7 +66,7 @@ def test_every_data_test_has_a_severity_of_its_own(manifest):
 def test_marts_keep_a_contract_with_described_columns(manifest):
     marts = [n for n in manifest["nodes"].values() if n.get("path", "").startswith("marts/") and n["fqn"][1] == "marts"]
     marts = [n for n in marts if n["resource_type"] == "model"]
-    assert len(marts) >= 8
+    assert len(marts) >= 14
     for mart in marts:
         assert mart["contract"]["enforced"], mart["name"]
         assert all(c["description"] for c in mart["columns"].values()), mart["name"]
@@ -113,6 +113,36 @@ def test_a_command_is_told_with_its_answer_and_a_rejected_one_is_no_alert(connec
     ]
     alerts = "SELECT alert_id, members FROM fct_alert ORDER BY 1"
     assert connection.sql(alerts).fetchall() == [("a-store-001", 1), ("a-store-002", 1)]
+
+
+def test_an_alerts_steps_and_a_stores_receipts_are_all_there(connection):
+    steps = "SELECT store_id, list(event ORDER BY sequence) FROM fct_alert_event GROUP BY 1 ORDER BY 1"
+    assert connection.sql(steps).fetchall() == [
+        ("store-001", ["raised", "escalated", "resolved"]),
+        ("store-002", ["raised", "escalated"]),
+    ]
+    receipts = "SELECT count(*), sum(net_total)::DOUBLE, sum(undone_amount)::DOUBLE FROM fct_basket GROUP BY store_id"
+    assert connection.sql(receipts).fetchall() == [(20, 98.82, 5.49)] * 2
+
+
+def test_energy_by_the_hour_with_a_meter_that_was_changed_and_an_hour_before_opening(connection):
+    used = "SELECT local_hour, used::DOUBLE, used_out_of_hours::DOUBLE, resets, minutes_measured::DOUBLE"
+    used += " FROM fct_utility_hour WHERE store_id = 'store-001' ORDER BY 1"
+    # Of the five minutes in which the meter was changed nobody knows; the newest reading is of 08:55.
+    assert connection.sql(used).fetchall() == [(6, 12, 12, 0, 60), (7, 11, 0, 1, 55), (8, 11, 0, 0, 55)]
+
+
+def test_a_facing_that_was_empty_for_half_an_hour_and_who_came_in(connection):
+    shelf = "SELECT local_hour, minutes_seen::INT, minutes_empty::INT, minutes_seen_open::INT, product_id"
+    shelf += " FROM fct_shelf_hour WHERE store_id = 'store-001' ORDER BY 1"
+    product = "02000001079195"
+    assert connection.sql(shelf).fetchall() == [
+        (6, 60, 0, 0, product),
+        (7, 60, 30, 60, product),
+        (8, 55, 0, 55, product),
+    ]
+    door = "SELECT DISTINCT entered, minutes_counted FROM fct_zone_traffic_hour WHERE zone_kind = 'entrance'"
+    assert connection.sql(door).fetchall() == [(120, 60)]
 
 
 @pytest.mark.parametrize("question", questions(), ids=lambda q: q.name)

@@ -11,5 +11,7 @@ select
     display_unit,
     currency,
     country,
-    cast(area_m2 as decimal(18, 2)) as area_m2
+    cast(area_m2 as decimal(18, 2)) as area_m2,
+    opening_hours,
+    holidays
 from {{ source('silver', 'stores') }}

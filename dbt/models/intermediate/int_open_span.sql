@@ -1,0 +1,124 @@
+-- Days on which anything was seen or measured in a store, those between them, and one more at each end: a local date
+-- and UTC's are at most one apart.
+with recursive happened as (
+
+    select store_id, event_time_utc
+    from {{ ref('stg_sensor_readings') }}
+
+    union all
+
+    select store_id, event_time_utc
+    from {{ ref('stg_cv_detections') }}
+
+),
+
+span as (
+
+    select
+        store_id,
+        cast({{ dbt.dateadd('day', -1, 'min(event_time_utc)') }} as date) as first_date,
+        cast({{ dbt.dateadd('day', 1, 'max(event_time_utc)') }} as date) as last_date
+    from happened
+    group by store_id
+
+),
+
+days (store_id, business_date) as (
+
+    select store_id, first_date
+    from span
+
+    union all
+
+    select days.store_id, {{ next_date('days.business_date') }}
+    from days
+    inner join span on days.store_id = span.store_id
+    where days.business_date < span.last_date
+
+),
+
+dated as (
+
+    select
+        days.store_id,
+        days.business_date,
+        {{ weekday('days.business_date') }} as weekday,
+        store.time_zone,
+        store.version_id
+    from days
+    inner join {{ ref('dim_store') }} as store
+        on days.store_id = store.store_id
+        and {{ valid_at('store', dbt.dateadd('hour', 12, 'cast(days.business_date as timestamp)')) }}
+
+),
+
+weekly as (
+
+    select
+        change.event_id as version_id,
+        cast({{ struct_field('span', 'day') }} as varchar) as weekday,
+        cast({{ struct_field('span', 'opens') }} as varchar) as opens,
+        cast({{ struct_field('span', 'closes') }} as varchar) as closes
+    from {{ ref('stg_stores') }} as change
+    {{ each_element('change.opening_hours', 'span') }}
+
+),
+
+holidays as (
+
+    select
+        change.event_id as version_id,
+        cast({{ struct_field('holiday', 'date') }} as date) as business_date,
+        cast({{ struct_field('holiday', 'closed') }} as boolean) as is_closed,
+        cast({{ struct_field('holiday', 'opens') }} as varchar) as opens,
+        cast({{ struct_field('holiday', 'closes') }} as varchar) as closes
+    from {{ ref('stg_stores') }} as change
+    {{ each_element('change.holidays', 'holiday') }}
+
+),
+
+with_hours as (
+
+    select distinct version_id
+    from weekly
+
+),
+
+local_spans as (
+
+    select dated.store_id, dated.business_date, dated.time_zone, weekly.opens, weekly.closes
+    from dated
+    inner join weekly
+        on dated.version_id = weekly.version_id
+        and dated.weekday = weekly.weekday
+    left join holidays
+        on dated.version_id = holidays.version_id
+        and dated.business_date = holidays.business_date
+    where holidays.version_id is null
+
+    union all
+
+    select dated.store_id, dated.business_date, dated.time_zone, holidays.opens, holidays.closes
+    from dated
+    inner join holidays
+        on dated.version_id = holidays.version_id
+        and dated.business_date = holidays.business_date
+    inner join with_hours on dated.version_id = with_hours.version_id
+    where not holidays.is_closed
+
+    union all
+
+    -- A store without any opening hours is never closed, as alerting/hours.py has it.
+    select dated.store_id, dated.business_date, dated.time_zone, '00:00' as opens, '24:00' as closes
+    from dated
+    left join with_hours on dated.version_id = with_hours.version_id
+    where with_hours.version_id is null
+
+)
+
+select
+    store_id,
+    business_date,
+    {{ time_of_day_utc('business_date', 'opens', 'time_zone') }} as opens_utc,
+    {{ time_of_day_utc('business_date', 'closes', 'time_zone') }} as closes_utc
+from local_spans

@@ -1,0 +1,173 @@
+with recursive steps as (
+
+    select
+        step.*,
+        store.time_zone,
+        {{ hour_start_utc('step.begin_utc', 'store.time_zone') }} as first_hour_utc
+    from {{ ref('int_meter_step') }} as step
+    left join {{ ref('dim_store') }} as store
+        on step.store_id = store.store_id
+        and {{ valid_at('store', 'step.begin_utc') }}
+
+),
+
+longest as (
+
+    select max({{ dbt.datediff('first_hour_utc', 'end_utc', 'hour') }}) as hours
+    from steps
+
+),
+
+numbers (n) as (
+
+    select 0
+
+    union all
+
+    select numbers.n + 1
+    from numbers
+    inner join longest on numbers.n < longest.hours
+
+),
+
+-- Every step, cut at the local hours.
+pieces as (
+
+    select
+        steps.*,
+        {{ dbt.dateadd('hour', 'numbers.n', 'steps.first_hour_utc') }} as hour_start_utc,
+        greatest(steps.begin_utc, {{ dbt.dateadd('hour', 'numbers.n', 'steps.first_hour_utc') }}) as from_utc,
+        least(steps.end_utc, {{ dbt.dateadd('hour', 'numbers.n + 1', 'steps.first_hour_utc') }}) as to_utc
+    from steps
+    inner join numbers
+        on {{ dbt.dateadd('hour', 'numbers.n', 'steps.first_hour_utc') }} < steps.end_utc
+
+),
+
+dated as (
+
+    select
+        *,
+        {{ business_time('hour_start_utc', 'time_zone') }},
+        {{ seconds_between('from_utc', 'to_utc') }} as piece_s
+    from pieces
+
+),
+
+opened as (
+
+    select
+        dated.device_id,
+        dated.metric,
+        dated.from_utc,
+        sum({{ seconds_in_both('dated.from_utc', 'dated.to_utc', 'span.opens_utc', 'span.closes_utc') }}) as open_s
+    from dated
+    inner join {{ ref('int_open_span') }} as span
+        on dated.store_id = span.store_id
+        and dated.business_date = span.business_date
+    group by dated.device_id, dated.metric, dated.from_utc
+
+),
+
+summed as (
+
+    select
+        dated.store_id,
+        dated.asset_id,
+        dated.asset_class,
+        dated.device_id,
+        dated.metric,
+        dated.hour_start_utc,
+        dated.business_date,
+        dated.local_hour,
+        sum({{ part_of_amount('dated.amount', 'dated.piece_s', 'dated.seconds') }}) as used,
+        sum({{ part_of_amount('dated.amount', 'dated.piece_s - coalesce(opened.open_s, 0)', 'dated.seconds') }})
+            as used_out_of_hours,
+        sum(case when not dated.is_joined then {{ part_of_amount('dated.amount', 'dated.piece_s', 'dated.seconds') }} end)
+            as used_spread,
+        sum(case when dated.is_joined and dated.amount is not null then dated.piece_s else 0 end) as measured_s,
+        sum(case when dated.is_reset and dated.to_utc = dated.end_utc then 1 else 0 end) as resets
+    from dated
+    left join opened
+        on dated.device_id = opened.device_id
+        and dated.metric = opened.metric
+        and dated.from_utc = opened.from_utc
+    group by
+        dated.store_id,
+        dated.asset_id,
+        dated.asset_class,
+        dated.device_id,
+        dated.metric,
+        dated.hour_start_utc,
+        dated.business_date,
+        dated.local_hour
+
+),
+
+hours_open as (
+
+    select
+        hours.store_id,
+        hours.hour_start_utc,
+        sum({{ seconds_in_both('hours.hour_start_utc', dbt.dateadd('hour', 1, 'hours.hour_start_utc'), 'span.opens_utc', 'span.closes_utc') }})
+            as open_s
+    from (
+        select distinct store_id, business_date, hour_start_utc
+        from summed
+    ) as hours
+    inner join {{ ref('int_open_span') }} as span
+        on hours.store_id = span.store_id
+        and hours.business_date = span.business_date
+    group by hours.store_id, hours.hour_start_utc
+
+),
+
+-- What the streaming job told of the closed hour that ended then; it belongs to the local hour that it ended in.
+told as (
+
+    select
+        metric.asset_id,
+        case metric.metric when 'out_of_hours_power' then 'power' else 'water' end as metric,
+        {{ hour_start_utc(dbt.dateadd('second', -1, 'metric.event_time_utc'), 'store.time_zone') }} as hour_start_utc,
+        max(metric.value) as value_max
+    from {{ ref('stg_derived_metrics') }} as metric
+    left join {{ ref('dim_store') }} as store
+        on metric.store_id = store.store_id
+        and {{ valid_at('store', 'metric.event_time_utc') }}
+    where metric.metric in ('out_of_hours_power', 'out_of_hours_water')
+    group by 1, 2, 3
+
+)
+
+select
+    summed.store_id,
+    summed.asset_id,
+    summed.asset_class,
+    summed.device_id,
+    summed.metric,
+    summed.hour_start_utc,
+    summed.business_date,
+    summed.local_hour,
+    case summed.metric when 'water' then 'm3' else 'kW.h' end as unit,
+    cast(summed.used as decimal(18, 6)) as used,
+    cast(summed.used_out_of_hours as decimal(18, 6)) as used_out_of_hours,
+    cast(coalesce(summed.used_spread, 0) as decimal(18, 6)) as used_spread,
+    {{ minutes('summed.measured_s') }} as minutes_measured,
+    {{ minutes('greatest(3600 - coalesce(hours_open.open_s, 0), 0)') }} as minutes_closed,
+    cast(summed.resets as bigint) as resets,
+    cast(coalesce(said.readings, 0) as bigint) as readings,
+    cast(coalesce(said.bad_readings, 0) as bigint) as bad_readings,
+    case when summed.metric = 'power' then said.value_max end as power_max_kw,
+    told.value_max as told_out_of_hours_max
+from summed
+left join hours_open
+    on summed.store_id = hours_open.store_id
+    and summed.hour_start_utc = hours_open.hour_start_utc
+left join {{ ref('fct_sensor_hour') }} as said
+    on summed.device_id = said.device_id
+    and summed.metric = said.metric
+    and summed.hour_start_utc = said.hour_start_utc
+left join told
+    on summed.asset_id = told.asset_id
+    and summed.metric = told.metric
+    and summed.hour_start_utc = told.hour_start_utc

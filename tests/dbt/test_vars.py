@@ -1,0 +1,16 @@
+"""What the dbt project and the rest must say alike."""
+
+from ruamel.yaml import YAML
+
+from batch_jobs.gold import DBT
+from streaming_jobs.utilities.meters import GAP_MS, KINDS
+
+
+def variables():
+    return YAML(typ="safe").load(DBT / "dbt_project.yml")["vars"]
+
+
+def test_gold_and_the_stream_tell_a_new_meter_from_a_misread_one_by_the_same_limits():
+    counters = {name: {"noise": kind.noise, "most_per_hour": kind.most} for name, kind in KINDS.items() if kind.counter}
+    assert variables()["meter_counts"] == counters
+    assert variables()["meter_gap_minutes"] * 60_000 == GAP_MS
