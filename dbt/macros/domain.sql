@@ -37,7 +37,7 @@ cast(round(sum({{ column }}) / nullif(count({{ column }}), 0), 6) as decimal(18,
 
 {#- Part of an amount, as part is of whole; exact to six places, so that sums don't depend on the order. -#}
 {% macro part_of_amount(amount, part, whole) -%}
-cast(round({{ amount }} * ({{ part }}) / nullif({{ whole }}, 0), 6) as decimal(18, 6))
+cast(round(({{ amount }}) * ({{ part }}) / nullif({{ whole }}, 0), 6) as decimal(18, 6))
 {%- endmacro %}
 
 {#- Share, 0 to 1, to six places; null where there is no whole. -#}

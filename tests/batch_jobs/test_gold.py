@@ -17,6 +17,17 @@ TABLES = (
     "fct_alert_command",
     "fct_sale_line",
     "fct_queue_minute",
+    "fct_alert_event",
+    "fct_basket",
+    "fct_shelf_hour",
+    "fct_utility_hour",
+    "fct_zone_traffic_hour",
+    "rpt_alert_quality",
+    "rpt_cold_chain_compliance",
+    "rpt_energy",
+    "rpt_on_shelf_availability",
+    "rpt_queue_service",
+    "rpt_store_scorecard",
 )
 
 
@@ -43,7 +54,7 @@ def test_contracts_without_data_give_empty_tables(tmp_path):
     seen = []
     result = build(str(tmp_path / "lake"), tmp_path / "gold.duckdb", tmp_path / "logs", lambda *step: seen.append(step))
     assert result.replaced and not result.warnings
-    assert result.models >= 21 and result.tests >= 50
+    assert result.models >= 37 and result.tests >= 50
     assert sorted(step[0] for step in seen) == list(range(1, result.models + result.tests + 1))
     with connect(tmp_path / "gold.duckdb") as gold:
         assert {gold.table(name).shape[0] for name in TABLES} == {0}
@@ -55,7 +66,7 @@ def test_running_twice_changes_nothing(gold, tmp_path):
     assert result.replaced
     with connect(tmp_path / "gold.duckdb") as second:
         second.execute(f"ATTACH '{gold / 'gold.duckdb'}' AS first (READ_ONLY)")
-        for name in (*TABLES, "rpt_cold_chain_compliance"):
+        for name in TABLES:
             assert second.table(name).shape[0] > 0
             assert second.sql(f"FROM main.{name} EXCEPT ALL FROM first.main.{name}").fetchall() == []
 

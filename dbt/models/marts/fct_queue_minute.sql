@@ -61,6 +61,52 @@ running as (
         sum(terminals_change) {{ so_far }} as terminals_open
     from timeline
 
+),
+
+-- The same for each zone's own lane.
+lane_minutes as (
+
+    select distinct store_id, lane_id, minute_utc
+    from minutes
+    where lane_id is not null
+
+),
+
+lane_timeline as (
+
+    select
+        store_id,
+        lane_id,
+        event_time_utc as at_utc,
+        cast(null as timestamp) as minute_utc,
+        terminals_change
+    from {{ ref('int_lane_change') }}
+
+    union all
+
+    select
+        store_id,
+        lane_id,
+        {{ dbt.dateadd('minute', 1, 'minute_utc') }},
+        minute_utc,
+        0
+    from lane_minutes
+
+),
+
+lane_running as (
+
+    select
+        store_id,
+        lane_id,
+        minute_utc,
+        sum(terminals_change) over (
+            partition by store_id, lane_id
+            order by at_utc, case when minute_utc is null then 1 else 0 end
+            rows between unbounded preceding and current row
+        ) as lane_terminals
+    from lane_timeline
+
 )
 
 select
@@ -74,11 +120,16 @@ select
     minutes.people_avg,
     cast(minutes.people_max as bigint) as people_max,
     cast(running.lanes_open as bigint) as lanes_open,
-    cast(running.terminals_open as bigint) as terminals_open
+    cast(running.terminals_open as bigint) as terminals_open,
+    cast(lane_running.lane_terminals as bigint) as lane_terminals
 from minutes
 inner join running
     on minutes.store_id = running.store_id
     and minutes.minute_utc = running.minute_utc
+left join lane_running
+    on minutes.store_id = lane_running.store_id
+    and minutes.lane_id = lane_running.lane_id
+    and minutes.minute_utc = lane_running.minute_utc
 left join {{ ref('dim_store') }} as store
     on minutes.store_id = store.store_id
     and {{ valid_at('store', 'minutes.minute_utc') }}

@@ -37,6 +37,7 @@ pieces as (
         device_id,
         business_date,
         temperature_c,
+        limit_c,
         is_above_limit,
         is_defrost,
         1 as received,
@@ -52,6 +53,7 @@ pieces as (
         device_id,
         {{ next_date('business_date') }} as business_date,
         temperature_c,
+        limit_c,
         is_above_limit,
         is_defrost,
         0 as received,
@@ -73,6 +75,9 @@ device_measures as (
         sum(seconds) as monitored_s,
         sum(case when is_above_limit then seconds else 0 end) as above_s,
         sum(case when is_above_limit and is_defrost then seconds else 0 end) as above_defrost_s,
+        sum(case when is_above_limit then (temperature_c - limit_c) * seconds else 0 end) as above_k_s,
+        sum(case when is_above_limit and is_defrost then (temperature_c - limit_c) * seconds else 0 end)
+            as above_defrost_k_s,
         max(temperature_c) as worst_c
     from pieces
     group by store_id, asset_id, asset_class, device_id, business_date
@@ -106,6 +111,8 @@ asset_days as (
         min(coalesce(device_measures.monitored_s, 0)) as monitored_s,
         max(coalesce(device_measures.above_s, 0)) as above_s,
         max(coalesce(device_measures.above_defrost_s, 0)) as above_defrost_s,
+        max(coalesce(device_measures.above_k_s, 0)) as above_k_s,
+        max(coalesce(device_measures.above_defrost_k_s, 0)) as above_defrost_k_s,
         max(device_measures.worst_c) as worst_c
     from device_keys
     left join device_days
@@ -176,6 +183,8 @@ select
     {{ minutes('dated.monitored_s') }} as minutes_monitored,
     {{ minutes('dated.above_s') }} as minutes_above_limit,
     {{ minutes('dated.above_defrost_s') }} as minutes_above_limit_in_defrost,
+    {{ minutes('dated.above_k_s') }} as degree_minutes_above_limit,
+    {{ minutes('dated.above_defrost_k_s') }} as degree_minutes_above_limit_in_defrost,
     cast(dated.worst_c as decimal(9, 3)) as worst_temperature_c,
     cast(coalesce(alerts.alerts, 0) as bigint) as alerts,
     cast(coalesce(alerts.critical_alerts, 0) as bigint) as critical_alerts,

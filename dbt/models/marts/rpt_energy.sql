@@ -1,0 +1,159 @@
+-- Main meters only: one that hangs on another of its kind has been counted there.
+with mains as (
+
+    select hour.*
+    from {{ ref('fct_utility_hour') }} as hour
+    left join {{ ref('dim_asset') }} as asset
+        on hour.asset_id = asset.asset_id
+        and {{ valid_at('asset', 'hour.hour_start_utc') }}
+    left join {{ ref('dim_asset') }} as parent
+        on asset.parent_id = parent.asset_id
+        and asset.asset_class = parent.asset_class
+        and {{ valid_at('parent', 'hour.hour_start_utc') }}
+    where parent.asset_id is null
+
+),
+
+meter_hours as (
+
+    select
+        store_id,
+        asset_id,
+        business_date,
+        hour_start_utc,
+        max(minutes_closed) as minutes_closed,
+        max(case when metric = 'energy' then used end) as counted,
+        max(case when metric = 'energy' then used_out_of_hours end) as counted_out_of_hours,
+        max(case when metric = 'energy' then used_spread end) as counted_spread,
+        max(case when metric = 'power' then used end) as drawn,
+        max(case when metric = 'power' then used_out_of_hours end) as drawn_out_of_hours,
+        max(minutes_measured) as minutes_measured,
+        max(power_max_kw) as power_max_kw,
+        max(told_out_of_hours_max) as told_out_of_hours_max_kw,
+        sum(resets) as resets
+    from mains
+    where asset_class = 'power_meter'
+    group by store_id, asset_id, business_date, hour_start_utc
+
+),
+
+-- Where the counter says nothing of an hour, power times time does.
+energy_hours as (
+
+    select
+        store_id,
+        business_date,
+        hour_start_utc,
+        max(minutes_closed) as minutes_closed,
+        min(minutes_measured) as minutes_measured,
+        sum(coalesce(counted, drawn)) as used,
+        sum(case when counted is not null then counted_out_of_hours else drawn_out_of_hours end) as out_of_hours,
+        sum(coalesce(counted_spread, 0)) as spread,
+        max(power_max_kw) as power_max_kw,
+        max(told_out_of_hours_max_kw) as told_out_of_hours_max_kw,
+        sum(resets) as resets
+    from meter_hours
+    group by store_id, business_date, hour_start_utc
+
+),
+
+energy as (
+
+    select
+        store_id,
+        business_date,
+        sum(minutes_closed) as minutes_closed,
+        sum(minutes_measured) as minutes_measured,
+        sum(used) as used,
+        sum(out_of_hours) as out_of_hours,
+        sum(spread) as spread,
+        max(power_max_kw) as power_max_kw,
+        max(told_out_of_hours_max_kw) as told_out_of_hours_max_kw,
+        sum(resets) as resets
+    from energy_hours
+    group by store_id, business_date
+
+),
+
+water as (
+
+    select
+        store_id,
+        business_date,
+        sum(used) as used,
+        sum(used_out_of_hours) as out_of_hours,
+        sum(resets) as resets
+    from mains
+    where asset_class = 'water_meter' and metric = 'water'
+    group by store_id, business_date
+
+),
+
+refrigeration as (
+
+    select store_id, business_date, sum(used) as used
+    from {{ ref('fct_utility_hour') }}
+    where asset_class = 'rack' and metric = 'power'
+    group by store_id, business_date
+
+),
+
+store_days as (
+
+    select store_id, business_date
+    from energy
+
+    union
+
+    select store_id, business_date
+    from water
+
+),
+
+dated as (
+
+    select
+        store_days.store_id,
+        store_days.business_date,
+        store.area_m2,
+        cast({{ seconds_between(
+            day_start_utc('store_days.business_date', 'store.time_zone'),
+            day_end_utc('store_days.business_date', 'store.time_zone')
+        ) }} / 3600 as decimal(4, 2)) as day_hours
+    from store_days
+    left join {{ ref('dim_store') }} as store
+        on store_days.store_id = store.store_id
+        and {{ valid_at('store', dbt.dateadd('hour', 12, 'cast(store_days.business_date as timestamp)')) }}
+
+)
+
+select
+    dated.store_id,
+    dated.business_date,
+    dated.day_hours,
+    dated.area_m2,
+    cast(round(energy.minutes_measured / 60.0, 2) as decimal(9, 2)) as hours_measured,
+    cast(round(energy.minutes_closed / 60.0, 2) as decimal(9, 2)) as hours_closed,
+    cast(energy.used as decimal(18, 6)) as energy_kwh,
+    {{ part_of_amount('energy.used', '1', 'dated.area_m2') }} as energy_kwh_per_m2,
+    cast(energy.out_of_hours as decimal(18, 6)) as energy_out_of_hours_kwh,
+    {{ percent('energy.out_of_hours', 'energy.used') }} as energy_out_of_hours_percent,
+    cast(energy.spread as decimal(18, 6)) as energy_spread_kwh,
+    cast(refrigeration.used as decimal(18, 6)) as refrigeration_kwh,
+    energy.power_max_kw,
+    energy.told_out_of_hours_max_kw,
+    cast(water.used as decimal(18, 6)) as water_m3,
+    cast(water.out_of_hours as decimal(18, 6)) as water_out_of_hours_m3,
+    {{ percent('water.out_of_hours', 'water.used') }} as water_out_of_hours_percent,
+    {{ part_of_amount('water.used', '1000', 'dated.area_m2') }} as water_litres_per_m2,
+    cast(coalesce(energy.resets, 0) + coalesce(water.resets, 0) as bigint) as meter_resets
+from dated
+left join energy
+    on dated.store_id = energy.store_id
+    and dated.business_date = energy.business_date
+left join water
+    on dated.store_id = water.store_id
+    and dated.business_date = water.business_date
+left join refrigeration
+    on dated.store_id = refrigeration.store_id
+    and dated.business_date = refrigeration.business_date
