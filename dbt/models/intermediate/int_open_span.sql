@@ -1,6 +1,6 @@
 -- Days on which anything was seen or measured in a store, those between them, and one more at each end: a local date
 -- and UTC's are at most one apart.
-with recursive happened as (
+with happened as (
 
     select store_id, event_time_utc
     from {{ ref('stg_sensor_readings') }}
@@ -23,17 +23,30 @@ span as (
 
 ),
 
-days (store_id, business_date) as (
+counted as (
 
-    select store_id, first_date
+    select
+        *,
+        {{ dbt.datediff('first_date', 'last_date', 'day') }} as days_after_first
     from span
 
-    union all
+),
 
-    select days.store_id, {{ next_date('days.business_date') }}
-    from days
-    inner join span on days.store_id = span.store_id
-    where days.business_date < span.last_date
+-- Enough days for 27 years of history.
+numbers as (
+
+    select cast(generated_number - 1 as integer) as n
+    from ({{ dbt.generate_series(10000) }}) as series
+
+),
+
+days as (
+
+    select
+        counted.store_id,
+        cast({{ dbt.dateadd('day', 'numbers.n', 'counted.first_date') }} as date) as business_date
+    from counted
+    inner join numbers on numbers.n <= counted.days_after_first
 
 ),
 
@@ -56,11 +69,11 @@ weekly as (
 
     select
         change.event_id as version_id,
-        cast({{ struct_field('span', 'day') }} as varchar) as weekday,
-        cast({{ struct_field('span', 'opens') }} as varchar) as opens,
-        cast({{ struct_field('span', 'closes') }} as varchar) as closes
+        cast({{ struct_field('weekly_span', 'day') }} as varchar) as weekday,
+        cast({{ struct_field('weekly_span', 'opens') }} as varchar) as opens,
+        cast({{ struct_field('weekly_span', 'closes') }} as varchar) as closes
     from {{ ref('stg_stores') }} as change
-    {{ each_element('change.opening_hours', 'span') }}
+    {{ each_element('change.opening_hours', 'weekly_span') }}
 
 ),
 

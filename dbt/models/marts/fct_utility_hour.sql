@@ -1,4 +1,4 @@
-with recursive steps as (
+with steps as (
 
     select
         step.*,
@@ -11,22 +11,20 @@ with recursive steps as (
 
 ),
 
-longest as (
+counted as (
 
-    select max({{ dbt.datediff('first_hour_utc', 'end_utc', 'hour') }}) as hours
+    select
+        *,
+        cast(ceil({{ seconds_between('first_hour_utc', 'end_utc') }} / 3600.0) as integer) as hours_touched
     from steps
 
 ),
 
-numbers (n) as (
+-- Enough hours for a gap of two years, which is as long as readings are kept.
+numbers as (
 
-    select 0
-
-    union all
-
-    select numbers.n + 1
-    from numbers
-    inner join longest on numbers.n < longest.hours
+    select cast(generated_number - 1 as integer) as n
+    from ({{ dbt.generate_series(24 * 366 * 2) }}) as series
 
 ),
 
@@ -34,13 +32,12 @@ numbers (n) as (
 pieces as (
 
     select
-        steps.*,
-        {{ dbt.dateadd('hour', 'numbers.n', 'steps.first_hour_utc') }} as hour_start_utc,
-        greatest(steps.begin_utc, {{ dbt.dateadd('hour', 'numbers.n', 'steps.first_hour_utc') }}) as from_utc,
-        least(steps.end_utc, {{ dbt.dateadd('hour', 'numbers.n + 1', 'steps.first_hour_utc') }}) as to_utc
-    from steps
-    inner join numbers
-        on {{ dbt.dateadd('hour', 'numbers.n', 'steps.first_hour_utc') }} < steps.end_utc
+        counted.*,
+        {{ dbt.dateadd('hour', 'numbers.n', 'counted.first_hour_utc') }} as hour_start_utc,
+        greatest(counted.begin_utc, {{ dbt.dateadd('hour', 'numbers.n', 'counted.first_hour_utc') }}) as from_utc,
+        least(counted.end_utc, {{ dbt.dateadd('hour', 'numbers.n + 1', 'counted.first_hour_utc') }}) as to_utc
+    from counted
+    inner join numbers on numbers.n < counted.hours_touched
 
 ),
 
@@ -135,7 +132,7 @@ told as (
         on metric.store_id = store.store_id
         and {{ valid_at('store', 'metric.event_time_utc') }}
     where metric.metric in ('out_of_hours_power', 'out_of_hours_water')
-    group by 1, 2, 3
+    group by metric.asset_id, metric.metric, {{ hour_start_utc(dbt.dateadd('second', -1, 'metric.event_time_utc'), 'store.time_zone') }}
 
 )
 
