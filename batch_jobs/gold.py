@@ -113,7 +113,8 @@ def _run_dbt(lake: str, gold: Path, target: Path, log: Path, on_progress: Progre
     """
     command = [
         *(sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--log-format", "json"),
-        *("build", "--exclude-resource-type", "unit_test", "--project-dir", str(DBT), "--profiles-dir", str(DBT)),
+        *("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"),
+        *("--project-dir", str(DBT), "--profiles-dir", str(DBT)),
     ]
     env = os.environ | {
         "GROCERY_LAKE": str(Path(lake).resolve()),
