@@ -30,9 +30,10 @@ cast(case {{ asset_class }}
 ('{{ var('cold_chain_limits_c').keys() | join("', '") }}')
 {%- endmacro %}
 
-{#- Average of an exact type: the sum is exact, so the number of threads cannot change its digits. -#}
+{#- Average of an exact type: the sum is exact, so the number of threads cannot change its digits. DECIMAL before it is
+    divided, because not every warehouse divides whole numbers into fractions. -#}
 {% macro exact_avg(column) -%}
-cast(round(sum({{ column }}) / nullif(count({{ column }}), 0), 6) as decimal(18, 6))
+cast(round(cast(sum({{ column }}) as decimal(38, 6)) / nullif(count({{ column }}), 0), 6) as decimal(18, 6))
 {%- endmacro %}
 
 {#- Part of an amount, as part is of whole; exact to six places, so that sums don't depend on the order. -#}

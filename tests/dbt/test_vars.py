@@ -3,6 +3,7 @@
 from ruamel.yaml import YAML
 
 from batch_jobs.gold import DBT
+from streaming_jobs.checkout_queue.queues import PER_LANE, STANDARD
 from streaming_jobs.utilities.meters import GAP_MS, KINDS
 
 
@@ -14,3 +15,8 @@ def test_gold_and_the_stream_tell_a_new_meter_from_a_misread_one_by_the_same_lim
     counters = {name: {"noise": kind.noise, "most_per_hour": kind.most} for name, kind in KINDS.items() if kind.counter}
     assert variables()["meter_counts"] == counters
     assert variables()["meter_gap_minutes"] * 60_000 == GAP_MS
+
+
+def test_one_plus_one_is_the_same_in_the_report_and_in_the_alerts():
+    assert variables()["queue_people_per_lane"] == PER_LANE
+    assert variables()["queue_target_percent"] == 100 * STANDARD

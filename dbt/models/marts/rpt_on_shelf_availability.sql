@@ -79,7 +79,7 @@ demanded as (
 
     select
         days.*,
-        {{ part_of_amount('days.missing', 'rates.sold', 'rates.stocked') }} as demand
+        case when days.seen > 0 then {{ part_of_amount('days.missing', 'rates.sold', 'rates.stocked') }} end as demand
     from days
     inner join rates
         on days.store_id = rates.store_id
