@@ -1,6 +1,6 @@
 -- The span that a store's data covers is told by the log's clock (arrival), which no device's clock can bend.
 -- Only history that was loaded long after it happened is told by its own event time.
-with recursive logged as (
+with logged as (
 
     select
         store_id,
@@ -39,32 +39,36 @@ zoned as (
 
 ),
 
-days (store_id, business_date) as (
+-- Enough days for 27 years of history.
+numbers as (
 
-    select store_id, first_date
+    select cast(generated_number - 1 as integer) as n
+    from ({{ dbt.generate_series(10000) }}) as series
+
+),
+
+days as (
+
+    select
+        zoned.*,
+        cast({{ dbt.dateadd('day', 'numbers.n', 'zoned.first_date') }} as date) as business_date
     from zoned
-
-    union all
-
-    select days.store_id, {{ next_date('days.business_date') }}
-    from days
-    inner join zoned on days.store_id = zoned.store_id
-    where days.business_date < zoned.last_date
+    -- A store that no dimension knows has no local dates: one row without one.
+    inner join numbers on numbers.n <= coalesce({{ dbt.datediff('zoned.first_date', 'zoned.last_date', 'day') }}, 0)
 
 ),
 
 bounded as (
 
     select
-        days.store_id,
-        days.business_date,
-        zoned.time_zone,
-        {{ day_start_utc('days.business_date', 'zoned.time_zone') }} as day_start_utc,
-        {{ day_end_utc('days.business_date', 'zoned.time_zone') }} as day_end_utc,
-        zoned.span_start_utc,
-        zoned.span_end_utc
+        store_id,
+        business_date,
+        time_zone,
+        {{ day_start_utc('business_date', 'time_zone') }} as day_start_utc,
+        {{ day_end_utc('business_date', 'time_zone') }} as day_end_utc,
+        span_start_utc,
+        span_end_utc
     from days
-    inner join zoned on days.store_id = zoned.store_id
 
 )
 
