@@ -19,6 +19,7 @@ TABLES = (
     "fct_queue_minute",
     "fct_alert_event",
     "fct_basket",
+    "fct_order",
     "fct_shelf_hour",
     "fct_utility_hour",
     "fct_zone_traffic_hour",
@@ -54,7 +55,7 @@ def test_contracts_without_data_give_empty_tables(tmp_path):
     seen = []
     result = build(str(tmp_path / "lake"), tmp_path / "gold.duckdb", tmp_path / "logs", lambda *step: seen.append(step))
     assert result.replaced and not result.warnings
-    assert result.models >= 37 and result.tests >= 50
+    assert result.models >= 41 and result.tests >= 50
     assert sorted(step[0] for step in seen) == list(range(1, result.models + result.tests + 1))
     with connect(tmp_path / "gold.duckdb") as gold:
         assert {gold.table(name).shape[0] for name in TABLES} == {0}

@@ -1,0 +1,22 @@
+select
+    event_id,
+    {{ utc('event_time') }} as event_time_utc,
+    {{ utc('arrived_at') }} as arrived_at_utc,
+    {{ utc('loaded_at') }} as loaded_at_utc,
+    store_id,
+    session_id,
+    event,
+    customer_id,
+    device_kind,
+    {{ product_code('product_id') }} as product_id,
+    quantity,
+    cast(weight as decimal(18, 3)) as weight_kg,
+    unit_price as unit_price_minor,
+    currency,
+    flag_reason,
+    check_result,
+    pieces_missed,
+    pieces,
+    total as total_minor,
+    transaction_id
+from {{ source('silver', 'scan_events') }}
