@@ -25,6 +25,7 @@ TABLES = (
     "fct_zone_traffic_hour",
     "rpt_alert_quality",
     "rpt_cold_chain_compliance",
+    "rpt_curbside_service",
     "rpt_energy",
     "rpt_on_shelf_availability",
     "rpt_queue_service",
@@ -55,7 +56,7 @@ def test_contracts_without_data_give_empty_tables(tmp_path):
     seen = []
     result = build(str(tmp_path / "lake"), tmp_path / "gold.duckdb", tmp_path / "logs", lambda *step: seen.append(step))
     assert result.replaced and not result.warnings
-    assert result.models >= 41 and result.tests >= 50
+    assert result.models >= 42 and result.tests >= 50
     assert sorted(step[0] for step in seen) == list(range(1, result.models + result.tests + 1))
     with connect(tmp_path / "gold.duckdb") as gold:
         assert {gold.table(name).shape[0] for name in TABLES} == {0}

@@ -42,13 +42,13 @@ def test_dbts_unit_tests_pass(gold):
         text=True,
     )
     assert run.returncode == 0, run.stdout
-    assert int(re.search(r"PASS=(\d+)", run.stdout)[1]) >= 28
+    assert int(re.search(r"PASS=(\d+)", run.stdout)[1]) >= 29
 
 
 def test_every_model_says_its_grain_first_and_tests_it(manifest):
     models = {n["unique_id"]: n for n in manifest["nodes"].values() if n["resource_type"] == "model"}
     tested = {n["attached_node"] for n in manifest["nodes"].values() if n["resource_type"] == "test"}
-    assert len(models) >= 41
+    assert len(models) >= 42
     assert [n["name"] for n in models.values() if not n["description"].startswith("One row per ")] == []
     assert [n["name"] for key, n in models.items() if key not in tested] == []
 
@@ -66,7 +66,7 @@ def test_every_data_test_has_a_severity_of_its_own(manifest):
 def test_marts_keep_a_contract_with_described_columns(manifest):
     marts = [n for n in manifest["nodes"].values() if n.get("path", "").startswith("marts/") and n["fqn"][1] == "marts"]
     marts = [n for n in marts if n["resource_type"] == "model"]
-    assert len(marts) >= 20
+    assert len(marts) >= 21
     for mart in marts:
         assert mart["contract"]["enforced"], mart["name"]
         assert all(c["description"] for c in mart["columns"].values()), mart["name"]
