@@ -1,8 +1,9 @@
-"""The data dictionary: every contract and column on one page, for people."""
+"""The data dictionary: every contract, every table that analysts query, and their columns, on one page for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,23 @@ from schemas.contract import Contract
 HEAD = """\
 # Data dictionary
 
-Generated from `schemas/` by `grocery contracts generate`; change a contract, not this page.
+Generated from `schemas/` and `dbt/models/marts/` by `grocery contracts generate`; change a contract or a model's
+description, not this page. First the events as they come in, by contract; then [gold](#gold), what analysts query.
 
 An event has the columns of its contract and no others. In the lake, `silver.<table>` has the same columns, typed, and
 after them `topic`, `topic_id`, `partition` and `offset` (which record it came from), `arrived_at`, `loaded_at`,
 `run_id` and `event_date` (UTC, the partition). Units are UCUM codes. Money is in minor units of the row's currency.
 Instants are UTC. Lateness and retention are ISO 8601 durations.
+"""
+
+GOLD_HEAD = """\
+
+# Gold
+
+Tables that dbt builds from silver. `dim_` describes what there is, a row a version; `fct_` tells what happened; `rpt_`
+answers a question. Columns that end in `_utc` are UTC instants; `business_date` and `local_hour` are the store's own.
+Money is in whole units of the row's currency. `key` is what no two rows share. A type is that of the local target;
+other warehouses have their own names for it.
 """
 
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
@@ -45,6 +57,20 @@ def dictionary(contracts: tuple[Contract, ...]) -> str:
     return "\n".join([HEAD, index, *(_page(contract) for contract in contracts)])
 
 
+def marts(models: Iterable[dict[str, Any]]) -> str:
+    """The part of the page that tells of dbt's marts, in Markdown.
+
+    models: as dbt's yml files have them: name, description (its first sentence is the grain), columns, data_tests.
+    """
+    listed = sorted(models, key=lambda model: model["name"])
+    rows = "\n".join(
+        f"| [{m['name']}](#{m['name']}) | {_escaped(_grain(m))} | {', '.join(f'`{name}`' for name in _key(m))} |"
+        for m in listed
+    )
+    index = f"| table | what it has | key |\n|---|---|---|\n{rows}\n"
+    return "\n".join([GOLD_HEAD, index, *(_mart(model) for model in listed)])
+
+
 def entries(contract: Contract) -> Iterator[Entry]:
     """Every column of the contract, those inside others after them."""
     return _entries(contract.schema, "")
@@ -64,6 +90,31 @@ def _page(contract: Contract) -> str:
         text = f"{entry.description} ({entry.limits})" if entry.limits else entry.description
         rows.append(f"| `{entry.name}` | {entry.type} | {'yes' if entry.required else ''} | {_escaped(text)} |")
     return "\n".join(rows) + "\n"
+
+
+def _mart(model: dict[str, Any]) -> str:
+    rows = [f"\n## {model['name']}\n\n{_one_line(model['description'])}\n"]
+    rows += ["| column | type | what it is |", "|---|---|---|"]
+    for column in model.get("columns", ()):
+        text = _escaped(_one_line(column.get("description", "")))
+        rows.append(f"| `{column['name']}` | {column.get('data_type', '')} | {text} |")
+    return "\n".join(rows) + "\n"
+
+
+def _grain(model: dict[str, Any]) -> str:
+    return re.split(r"(?<=\.)\s|: ", _one_line(model["description"]), maxsplit=1)[0].rstrip(".")
+
+
+def _key(model: dict[str, Any]) -> list[str]:
+    """Columns of the first test that no two rows share them."""
+    for test in model.get("data_tests", ()):
+        if "unique_combination" in test:
+            return test["unique_combination"]["arguments"]["columns"]
+    return []
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _escaped(text: str) -> str:

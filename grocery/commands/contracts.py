@@ -169,15 +169,23 @@ def derived() -> dict[Path, str]:
     """Every derived file and what must stand in it."""
     from alerting.language import json_schema
     from schemas.dbt_sources import sources
-    from schemas.dictionary import dictionary
+    from schemas.dictionary import dictionary, marts
 
     contracts = all_contracts()
     return {
         PROJECT / "chain" / "rules" / "rules.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False)
         + "\n",
-        PROJECT / "docs" / "data-dictionary.md": dictionary(contracts),
+        PROJECT / "docs" / "data-dictionary.md": dictionary(contracts) + marts(_models("marts")),
         PROJECT / "dbt" / "models" / "staging" / "_sources.yml": sources(contracts),
     }
+
+
+def _models(layer: str) -> list[dict[str, Any]]:
+    """dbt's models of a layer, as its yml files describe them."""
+    from ruamel.yaml import YAML
+
+    files = sorted((PROJECT / "dbt" / "models" / layer).glob("*.yml"))
+    return [model for path in files for model in YAML(typ="safe").load(path).get("models", ())]
 
 
 def _table(*columns: str) -> Table:

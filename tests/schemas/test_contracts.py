@@ -8,11 +8,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from grocery.commands.contracts import derived
+from grocery.settings import PROJECT
 from ingestion.topics import JOB_ALERTS
 from schemas import UnknownContract, all_contracts, contract
 from schemas.contract import FOLDER
 from schemas.dbt_sources import sources
-from schemas.dictionary import dictionary
+from schemas.dictionary import dictionary, marts
 from schemas.flink import columns, create_table
 from schemas.grammar import faults
 from schemas.validate import validator
@@ -119,6 +120,24 @@ def test_the_dictionary_has_every_field_and_every_rule():
     assert "- where `holidays[].closed` is false: `holidays[].opens` and `holidays[].closes` must be there" in page
     assert "- `price` only together with `currency`" in page
     assert r"like `^([0-9]{8}\|[0-9]{12,14})$`" in page
+
+
+def test_the_dictionary_has_every_table_that_analysts_query_with_its_grain_key_and_types():
+    page = derived()[PROJECT / "docs" / "data-dictionary.md"]
+    for model in (PROJECT / "dbt/models/marts").glob("*.sql"):
+        assert f"\n## {model.stem}\n\nOne row per " in page
+    told = "One row per store and local hour for which pickup orders were promised"
+    assert f"| [rpt_curbside_service](#rpt_curbside_service) | {told} | `store_id`, `hour_start_utc` |" in page
+    assert "| `total_paid` | decimal(18, 3) | What was paid in all, in `currency`. |" in page
+
+
+def test_a_mart_is_told_in_one_line_a_column_whatever_its_description_holds():
+    unique = {"unique_combination": {"arguments": {"columns": ["day"]}}}
+    column = {"name": "day", "data_type": "date", "description": "One | or\n another."}
+    model = {"name": "m", "description": "One row per day: and no more.\n", "data_tests": [{"x": {}}, unique]}
+    page = marts([model | {"columns": [column, {"name": "bare"}]}])
+    assert "| [m](#m) | One row per day | `day` |" in page
+    assert "| `day` | date | One \\| or another. |\n| `bare` |  |  |" in page
 
 
 def test_sources_have_every_table_with_its_columns_and_what_must_be_there():
