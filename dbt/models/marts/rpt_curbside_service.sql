@@ -55,6 +55,8 @@ select
     cast(ready_known as bigint) as orders_ready_known,
     cast(ready_in_time as bigint) as orders_ready_in_time,
     {{ percent('ready_in_time', 'ready_known') }} as ready_in_time_percent,
+    cast(handed_over_known as bigint) as orders_handed_over_known,
+    cast(handed_over_in_time as bigint) as orders_handed_over_in_time,
     {{ percent('handed_over_in_time', 'handed_over_known') }} as handed_over_in_time_percent,
     cast(waits as bigint) as waits,
     minutes_waited_avg,
@@ -62,7 +64,9 @@ select
     {{ percent('short_waits', 'waits') }} as short_wait_percent,
     cast(long_waits as bigint) as long_waits,
     cast(lines_ordered as bigint) as lines_ordered,
+    cast(lines_substituted as bigint) as lines_substituted,
     {{ percent('lines_substituted', 'lines_ordered') }} as substituted_percent,
+    cast(lines_short as bigint) as lines_short,
     {{ percent('lines_short', 'lines_ordered') }} as short_percent,
     cast(doubtful as bigint) as orders_doubtful
 from summed
