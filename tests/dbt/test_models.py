@@ -171,11 +171,11 @@ def test_queue_service_counts_a_lane_only_while_it_is_open(connection):
 def test_a_scorecard_agrees_with_what_it_is_made_of(connection):
     card = "SELECT store_id, baskets, net_sales::DOUBLE, entered, queue_within_percent::DOUBLE, energy_kwh::DOUBLE,"
     card += " energy_kwh_per_m2::DOUBLE, energy_out_of_hours_percent::DOUBLE, cold_degree_minutes_above_limit::DOUBLE,"
-    card += " alerts, on_shelf_percent::DOUBLE FROM rpt_store_scorecard ORDER BY 1"
-    assert connection.sql(card).fetchall() == [
+    card += " alerts, on_shelf_percent::DOUBLE, pickup_orders, pickup_minutes_waited_avg::DOUBLE"
+    assert connection.sql(f"{card} FROM rpt_store_scorecard ORDER BY 1").fetchall() == [
         # Of 35 intervals of 5 minutes the one with the new meter is unknown; 30 of 115 and of 175 minutes were empty.
-        ("store-001", 19, 98.82, 360, 60, 34, 0.34, 35.29, 450, 1, 73.91),
-        ("store-002", 19, 98.82, 360, 60, 34, 0.34, 0, 450, 1, 82.86),
+        ("store-001", 19, 98.82, 360, 60, 34, 0.34, 35.29, 450, 1, 73.91, 2, 4),
+        ("store-002", 19, 98.82, 360, 60, 34, 0.34, 0, 450, 1, 82.86, 2, 4),
     ]
 
 

@@ -73,9 +73,26 @@ alerts as (
 
 ),
 
+-- On the day for which the orders were promised.
+pickup as (
+
+    select
+        store_id,
+        business_date,
+        sum(orders) as orders,
+        sum(orders_ready_known) as ready_known,
+        sum(orders_ready_in_time) as ready_in_time,
+        sum(waits) as waits,
+        sum(minutes_waited_avg * waits) as minutes_waited,
+        sum(long_waits) as long_waits
+    from {{ ref('rpt_curbside_service') }}
+    group by store_id, business_date
+
+),
+
 store_days as (
 
-    {%- for part in ['sales', 'traffic', 'queues', 'shelves', 'cold_chain', 'alerts'] %}
+    {%- for part in ['sales', 'traffic', 'queues', 'shelves', 'cold_chain', 'alerts', 'pickup'] %}
     select store_id, business_date
     from {{ part }}
 
@@ -117,12 +134,16 @@ select
     cast(coalesce(alerts.alerts, 0) as bigint) as alerts,
     cast(coalesce(alerts.critical_alerts, 0) as bigint) as critical_alerts,
     cast(coalesce(alerts.false_alerts, 0) as bigint) as false_alerts,
-    alerts.minutes_to_acknowledge_max
+    alerts.minutes_to_acknowledge_max,
+    cast(pickup.orders as bigint) as pickup_orders,
+    {{ percent('pickup.ready_in_time', 'pickup.ready_known') }} as pickup_ready_in_time_percent,
+    cast(round(pickup.minutes_waited / nullif(pickup.waits, 0), 2) as decimal(18, 2)) as pickup_minutes_waited_avg,
+    cast(pickup.long_waits as bigint) as pickup_long_waits
 from store_days
 left join {{ ref('dim_store') }} as store
     on store_days.store_id = store.store_id
     and {{ valid_at('store', dbt.dateadd('hour', 12, 'cast(store_days.business_date as timestamp)')) }}
-{%- for part in ['sales', 'traffic', 'queues', 'shelves', 'cold_chain', 'alerts'] %}
+{%- for part in ['sales', 'traffic', 'queues', 'shelves', 'cold_chain', 'alerts', 'pickup'] %}
 left join {{ part }}
     on store_days.store_id = {{ part }}.store_id
     and store_days.business_date = {{ part }}.business_date
