@@ -123,7 +123,7 @@ def _count(done: FeedSummary, at_ms: int) -> None:
 
 def describe(done: FeedSummary, seconds: float) -> str:
     """One line for people."""
-    span = timedelta(milliseconds=(done.last_ms or 0) - (done.first_ms or 0))
+    span = timedelta(seconds=round(((done.last_ms or 0) - (done.first_ms or 0)) / 1000))
     rate = done.records / seconds if seconds > 0 else 0
     return (
         f"{done.arrivals:,} arrivals over {span}: {done.accepted:,} accepted, {done.refused:,} refused; "
