@@ -34,7 +34,7 @@ test-unit: setup ## Tests that need no JVM
 	$(VENV)/python -m pytest -q -m 'not integration and not system'
 
 test-integration: setup ## Tests on the real broker, Flink cluster, Spark and Delta
-	$(VENV)/python -m pytest -q -m integration --durations=10
+	$(VENV)/python -m pytest -q -m 'integration and not system' --durations=10
 
 bench-streaming: setup ## The cold-chain job against Flink's floor, Quix Streams and Bytewax on one log (an hour; BENCH=--quick: ten minutes)
 	@$(VENV)/python -m tests.bench.streaming $(BENCH)
@@ -45,7 +45,7 @@ faults: setup ## Kill, cut off and fill up what the alerts depend on, and hold t
 faults-long: setup ## The same with the job stopped for 16 minutes, longer than Kafka lets transactions wait by default
 	@$(VENV)/python -m tests.faults.run --stop-min 16
 
-test-system: setup ## The slow proofs: deploys, time gone wrong, a guard and derived jobs on the real cluster (15 min)
+test-system: setup ## The slow proofs: deploys, time gone wrong, a guard, derived jobs, runs killed half-way (17 min)
 	$(VENV)/python -m pytest -q -m system --durations=10
 
 lint: setup ## Code style, and whether derived files are current

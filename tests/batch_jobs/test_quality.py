@@ -73,6 +73,7 @@ def test_many_quarantined_records_are_a_warning_and_let_gold_go_on(spark, lake):
     assert quality.open_failures(spark, str(lake)) == []
 
 
+@pytest.mark.system
 def test_records_without_a_new_event_are_a_warning(spark, lake):
     check(spark, lake, "q1")
     receive(spark, lake, [reading(1)], first_offset=2)

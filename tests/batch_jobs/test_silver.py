@@ -103,6 +103,7 @@ def test_the_same_id_on_another_day_is_another_event(spark, tmp_path):
     assert done.inserted == 2
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("died_after", ["silver", "quarantine"])
 def test_a_run_killed_before_it_was_recorded_is_done_again_and_the_counts_are_right(
     spark, tmp_path, monkeypatch, died_after
@@ -134,6 +135,7 @@ def test_a_run_killed_before_it_was_recorded_is_done_again_and_the_counts_are_ri
     }
 
 
+@pytest.mark.system
 def test_a_silver_table_that_was_deleted_is_built_again_from_bronze(spark, tmp_path):
     import shutil
 
