@@ -17,7 +17,7 @@ from alerting.events import Unreadable, read_batch
 from alerting.rules import RuleSet
 from alerting.state import Store, join, loads, split
 from schemas.instants import to_ms
-from streaming_jobs.runtime import COUNTED
+from streaming_jobs.runtime import COUNTED, text_of
 
 ALERT = Types.ROW_NAMED(["store_id", "alert", "decided_ms"], [Types.STRING(), Types.STRING(), Types.LONG()])
 _LOG = logging.getLogger(__name__)
@@ -45,13 +45,13 @@ class Decide(KeyedProcessFunction):
         self._stores: dict[str, Store] = {}
         self._written: dict[str, tuple[str, ...]] = {}  # names of the parts there are, by store
 
-    def process_element(self, batch: str, context: KeyedProcessFunction.Context) -> Iterator[Row]:
+    def process_element(self, batch: str | bytes, context: KeyedProcessFunction.Context) -> Iterator[Row]:
         store_id = context.get_current_key()
         changes = Changes()
         state = self._stores.get(store_id) or self._load(store_id, changes)
         unreadable: list[Unreadable] = []
         notes: Counter[str] = Counter()
-        state, alerts = self._engine.advance(state, read_batch(batch, unreadable), notes, changes)
+        state, alerts = self._engine.advance(state, read_batch(text_of(batch), unreadable), notes, changes)
         self._stores[store_id] = state
         self._write(store_id, state, changes)
         if unreadable:

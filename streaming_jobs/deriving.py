@@ -18,7 +18,7 @@ from alerting.events import Unreadable
 from alerting.rules import RuleSet
 from schemas.instants import to_ms
 from streaming_jobs import derive
-from streaming_jobs.runtime import COUNTED, DERIVED_COUNTED, WAITING
+from streaming_jobs.runtime import COUNTED, DERIVED_COUNTED, WAITING, text_of
 
 TOLD = Types.ROW_NAMED(
     ["store_id", "alert", "metric", "at_ms"], [Types.STRING(), Types.STRING(), Types.STRING(), Types.LONG()]
@@ -52,9 +52,9 @@ class DeriveAndDecide(KeyedProcessFunction):
         self._parsed: dict[str, tuple[str, derive.State[Any]]] = {}
         self._marks: deque[tuple[float, int]] = deque()
 
-    def process_element(self, batch: str, context: KeyedProcessFunction.Context) -> Iterator[Row]:
+    def process_element(self, batch: str | bytes, context: KeyedProcessFunction.Context) -> Iterator[Row]:
         unreadable: list[Unreadable] = []
-        records = derive.read_records(batch, unreadable)
+        records = derive.read_records(text_of(batch), unreadable)
         yield from self._advance(context.get_current_key(), records, unreadable, context.timer_service())
 
     def on_timer(self, _: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:

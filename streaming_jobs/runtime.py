@@ -29,6 +29,9 @@ WAITING = "waiting"
 """Records that only wait until the other topics have been read as far; of jobs that derive."""
 READINGS = "sensor-readings"
 """The topic that carries the ticks, which every job reads."""
+BUNDLE_MS = 500
+"""How long process mode gathers what goes to Python and comes back. A checkpoint ends a bundle, and only a checkpoint
+lets readers see an alert, so this delays none."""
 STATE_CACHE = 100_000
 """Keys a task keeps on Python's side in process mode; the default of 1000 makes a task with more stores 4x slower."""
 
@@ -104,6 +107,7 @@ def run(job: Job, args: list[str]) -> None:
         "pipeline.name": job.name,
         "pipeline.max-parallelism": MAX_PARALLELISM,
         "python.state.cache-size": STATE_CACHE,
+        "python.fn-execution.bundle.time": BUNDLE_MS,
         # The SQL operators' ids are made from the query's shape; with the engine's own uid below all are fixed.
         "table.exec.uid.generation": "ALWAYS",
         "table.local-time-zone": "UTC",
@@ -139,7 +143,7 @@ def _decide(job: Job, rules: RuleSet, tables: StreamTableEnvironment) -> TableRe
 
 
 def _by_store(tables: StreamTableEnvironment, query: str) -> KeyedStream:
-    """The query's rows of (store_id, batch) keyed by store, as batches alone.
+    """The query's rows of (store_id, batch) keyed by store, as batches alone; see `text_of`.
 
     PyFlink's own `key_by` calls Python for each row's key, so that every batch would cross into Python and back before
     it crosses again to be decided on.
@@ -148,10 +152,20 @@ def _by_store(tables: StreamTableEnvironment, query: str) -> KeyedStream:
     from pyflink.datastream.data_stream import KeyedStream
     from pyflink.java_gateway import get_gateway
 
-    rows = tables.to_append_stream(tables.sql_query(query), Types.ROW([Types.STRING(), Types.STRING()]))
+    crossing = Types.STRING()
+    if tables.get_config().get("python.execution-mode", "process") == "process":
+        query = f"SELECT store_id, CAST(batch AS BYTES) AS batch FROM ({query})"
+        crossing = Types.PRIMITIVE_ARRAY(Types.BYTE())
+    rows = tables.to_append_stream(tables.sql_query(query), Types.ROW([Types.STRING(), crossing]))
     key = Types.ROW([Types.STRING()]).get_java_type_info()
     keyed = rows._j_data_stream.keyBy(get_gateway().jvm.KeyByKeySelector(), key)
-    return KeyedStream(keyed, Types.STRING(), rows)
+    return KeyedStream(keyed, crossing, rows)
+
+
+def text_of(batch: str | bytes) -> str:
+    """A batch as it came into Python: as bytes between processes, as text within one, where each is the cheaper way
+    (docs/streaming-performance.md)."""
+    return batch if isinstance(batch, str) else batch.decode()
 
 
 def _derive(job: Job, rules: RuleSet, tables: StreamTableEnvironment) -> TableResult:

@@ -84,7 +84,6 @@ def _settings(work: Path, savepoint: Path, port: int) -> dict[str, str]:
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
         "python.execution-mode": "thread",
-        "python.fn-execution.bundle.time": "100",
         "restart-strategy.type": "none",
         "metrics.fetcher.update-interval": "500",
         "io.tmp.dirs": str(work),

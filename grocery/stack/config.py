@@ -141,7 +141,6 @@ def flink_config(home: Path, logs: Path, rest_port: int, rpc_port: int, python: 
         "python.executable": python,
         "python.client.executable": python,
         "python.execution-mode": "thread",
-        "python.fn-execution.bundle.time": 100,
     }
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
 

@@ -64,7 +64,7 @@ LONGER = 6
 WARM_S, STEADY_S = 45, 62
 """A JVM still compiles half a minute after its start."""
 BOUND_S = 600
-LATENCY_WARM_S, LATENCY_S, LATENCY_RATE = 20, 60, 2000
+LATENCY_WARM_S, LATENCY_S, LATENCY_RATE = 60, 60, 2000
 PROMISED = {
     "thread_to_best_peer": 1.0,
     "process_to_best_peer": 0.5,
