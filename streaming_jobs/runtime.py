@@ -164,8 +164,8 @@ def _by_store(tables: StreamTableEnvironment, query: str) -> KeyedStream:
 
 def text_of(batch: str | bytes) -> str:
     """A batch as it came into Python: as bytes between processes, as text within one, where each is the cheaper way
-    (docs/streaming-performance.md)."""
-    return batch if isinstance(batch, str) else batch.decode()
+    (docs/streaming-performance.md). What is no UTF-8 spoils only its own record."""
+    return batch if isinstance(batch, str) else batch.decode(errors="replace")
 
 
 def _derive(job: Job, rules: RuleSet, tables: StreamTableEnvironment) -> TableResult:

@@ -23,7 +23,8 @@ from schemas.contract import contract
 from schemas.instants import to_ms, to_rfc3339
 from schemas.validate import validator
 from streaming_jobs.progress import counted, running, wait_until_processed
-from streaming_jobs.submit import submit
+from streaming_jobs.runtime import arguments
+from streaming_jobs.submit import job_named, submit
 from tests.alerting.logs import CASES, EIGHT, RULES, engine
 
 pytestmark = pytest.mark.integration
@@ -173,3 +174,13 @@ def test_killed_task_and_job_managers_neither_lose_nor_repeat_an_alert(job: Stac
     assert [step for step, times in steps.items() if times > 1] == []
     assert by_step(alerts) == by_step(decided_alone(job))
     assert sum(1 for key, _, _ in alerts if key.startswith("killed-")) == 3 * sent["stores"]
+
+
+def test_in_process_mode_as_on_managed_flink_it_writes_the_same(job: Stack):
+    """Begun again without its state: each step a second time, byte for byte."""
+    once = decided_alone(job)
+    job.forget(JOB)
+    given = arguments(job.kafka, RULES.read_text("utf-8"), str(RULES), {"python.execution-mode": "process"})
+    job.submit(JOB, job_named(JOB).folder / "job.py", given)
+    processed(job)
+    assert Counter(told(job)) == Counter([*once, *once])
