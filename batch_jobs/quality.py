@@ -32,6 +32,10 @@ MOST_QUARANTINED = 0.01
 DISPOSITIONS = "dispositions"
 
 
+class GateClosed(BatchError):
+    """A critical expectation failed and nobody let it pass."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """An expectation that did not hold. unexpected: how many rows, where it counts rows; seen: what was there."""

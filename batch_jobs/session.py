@@ -1,4 +1,4 @@
-"""The one Spark session of a batch run."""
+"""The one Spark session of a batch run: made here on a laptop, given by Glue or EMR."""
 
 from __future__ import annotations
 
@@ -29,6 +29,23 @@ logger.kafka.name = org.apache.kafka
 logger.kafka.level = error
 """
 _ARTIFACT = re.compile(r"(.+?)-\d[\w.+-]*\.jar")
+
+
+JOB_SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+"""What a session must be started with to know Delta; on Glue and EMR they are parameters of the job."""
+RUN_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    # Athena reads reader version 1; deletion vectors would raise it to 3.
+    "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
+}
+"""What every run needs, wherever it runs, and can set itself."""
+
+
+class MissingSettings(RuntimeError):
+    """The session was started without what it must be started with."""
 
 
 class MissingJars(FileNotFoundError):
@@ -67,22 +84,42 @@ def session(jars: Path, logs: Path, *, short: bool = False, memory: str = "2g") 
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         # A day of a small chain is some MB: more tasks would cost more than the work in them.
         "spark.sql.shuffle.partitions": "4",
         "spark.sql.adaptive.enabled": "true",
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
-        # Athena reads reader version 1; deletion vectors would raise it to 3.
-        "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
     }
+    settings |= JOB_SETTINGS | RUN_SETTINGS
     builder = SparkSession.builder
     for name, value in settings.items():
         builder = builder.config(name, value)
     with _jvm_complains_to(log):
         return builder.getOrCreate()
+
+
+def given() -> SparkSession:
+    """The session of the Glue or EMR job that this process is. Size, jars and places are the job's.
+
+    Raises MissingSettings where it was started without Delta.
+    """
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.getOrCreate()
+    missing = {name: value for name, value in JOB_SETTINGS.items() if value not in spark.conf.get(name, "")}
+    if missing:
+        raise MissingSettings(
+            f"the session was started without {as_conf(missing)}; it cannot be set later: give it as the job's --conf, "
+            "as `grocery glue package` prints it"
+        )
+    for name, value in RUN_SETTINGS.items():
+        spark.conf.set(name, value)
+    return spark
+
+
+def as_conf(settings: dict[str, str]) -> str:
+    """Settings as the one value of a Glue job's --conf."""
+    return " --conf ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def end(spark: SparkSession) -> None:

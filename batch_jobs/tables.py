@@ -11,6 +11,7 @@ Dates are UTC. Every table stays at Delta's reader version 1, which is what Athe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,10 @@ READER_VERSION = 1
 COORDINATES = ("topic_id", "partition", "offset")
 """Name one record for good; `topic_id` is the broker's, so a recreated topic is another one."""
 
-_BRONZE = """payload string, key string, cluster string, topic string, topic_id string, partition int, offset long,
+_BRONZE = """payload string, key string, cluster string, topic string, topic_id string, partition integer, offset long,
     arrived_at timestamp, loaded_at timestamp, run_id string, arrived_date date"""
 # Where a silver or quarantine row comes from.
-_LINEAGE = """topic string, topic_id string, partition int, offset long,
+_LINEAGE = """topic string, topic_id string, partition integer, offset long,
     arrived_at timestamp, loaded_at timestamp, run_id string"""
 _QUARANTINE = f"payload string, key string, {_LINEAGE}, reasons array<string>, arrived_date date"
 _DISPOSITIONS = """run_id string, contract string, disposition string, rows long, at timestamp,
@@ -36,6 +37,37 @@ _DISPOSITIONS = """run_id string, contract string, disposition string, rows long
 _QUALITY = """run_id string, contract string, expectation string, severity string, success boolean,
     checked long, unexpected long, observed string, accepted boolean, at timestamp, silver_id string,
     silver_version long"""
+# Columns that are in no contract.
+_COMMENTS = {
+    "payload": "The record as received, JSON; what is no UTF-8 as `base64:` and its base64",
+    "key": "The record's key, which is mostly the store",
+    "cluster": "Id of the Kafka cluster the record was read from",
+    "topic": "Topic the record was read from",
+    "topic_id": "The broker's id of the topic; a recreated topic has another one",
+    "partition": "Partition of the topic",
+    "offset": "Offset in the partition",
+    "arrived_at": "When the record arrived, as the broker has it (UTC)",
+    "arrived_date": "Date of arrived_at (UTC)",
+    "event_date": "Date of event_time (UTC)",
+    "loaded_at": "When the run that wrote this row began (UTC)",
+    "run_id": "The run that wrote this row",
+    "reasons": "Why the record is no event of its contract, as code:path",
+    "contract": "The contract, by its name",
+    "disposition": "What became of the rows: inserted, duplicate or quarantined",
+    "rows": "Number of bronze rows",
+    "at": "When this was recorded (UTC)",
+    "bronze_id": "Delta's id of the bronze table",
+    "bronze_version": "Version of the bronze table up to which every row has its disposition",
+    "silver_id": "Delta's id of the silver table",
+    "silver_version": "Version of the silver table that was checked",
+    "expectation": "What was expected, in words",
+    "severity": "critical stops what is built on silver, warning does not",
+    "success": "Whether it held",
+    "checked": "Number of rows it was held against",
+    "unexpected": "Number of rows against it, where it counts rows",
+    "observed": "What was there instead, shortened",
+    "accepted": "Whether a person let a failure pass",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +113,12 @@ def bronze_layout(lake: str, item: Contract) -> Layout:
 
 
 def silver_layout(lake: str, item: Contract) -> Layout:
-    from pyspark.sql.types import DateType, StructField, StructType
+    from pyspark.sql.types import StructType
 
     from schemas.spark import struct_type
 
     lineage = [one for one in _columns(_LINEAGE).fields if one.name in lineage_of(item)]
-    fields = [*struct_type(item).fields, *lineage, StructField("event_date", DateType())]
+    fields = [*struct_type(item).fields, *lineage, *_columns("event_date date").fields]
     return Layout(
         path_of(lake, "silver", item.table),
         StructType([_optional(field) for field in fields]),
@@ -127,6 +159,16 @@ def dispositions_layout(lake: str) -> Layout:
 
 def quality_layout(lake: str) -> Layout:
     return Layout(path_of(lake, "audit", "quality"), _columns(_QUALITY), "What the quality gate found")
+
+
+def layouts(lake: str, contracts: Iterable[Contract]) -> list[Layout]:
+    """Every table of the lake."""
+    by_contract = (bronze_layout, silver_layout, quarantine_layout)
+    return [
+        *(layout(lake, item) for item in contracts for layout in by_contract),
+        dispositions_layout(lake),
+        quality_layout(lake),
+    ]
 
 
 def ensure(spark: SparkSession, layout: Layout) -> Snapshot:
@@ -226,9 +268,15 @@ def _properties(layout: Layout) -> dict[str, str]:
 
 
 def _columns(ddl: str) -> StructType:
+    """`name type, …`. Not StructType.fromDDL, which asks a session's JVM."""
     from pyspark.sql.types import StructType
 
-    return StructType.fromDDL(ddl)
+    fields = []
+    for name, kind in (one.split() for one in ddl.split(",")):
+        if kind.startswith("array<"):
+            kind = {"type": "array", "elementType": kind[len("array<") : -1], "containsNull": True}
+        fields.append({"name": name, "type": kind, "nullable": True, "metadata": {"comment": _COMMENTS[name]}})
+    return StructType.fromJson({"type": "struct", "fields": fields})
 
 
 def _optional(field):

@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     schemas: Path | None = Field(None, description="Contracts of the chain's own, beside those in schemas/.")
     kafka: str | None = Field(None, description="Bootstrap servers; without it, those of the running local stack.")
     lake: str | None = Field(None, description="Folder or s3a:// address of the lake; default <work>/lake.")
+    glue_prefix: str = Field(
+        "grocery", description="What the names of the lake's databases in the Glue catalog begin with."
+    )
     actor: str | None = Field(
         None, description="Who gives commands for alerts: a role or work number, never a name; --as goes before it."
     )

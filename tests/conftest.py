@@ -6,4 +6,10 @@ from grocery.settings import settings
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(settings().home / "hypothesis"))
 
-pytest_plugins = ["tests.fixtures.stack", "tests.fixtures.spark", "tests.fixtures.gold", "tests.fixtures.added"]
+pytest_plugins = [
+    "tests.fixtures.stack",
+    "tests.fixtures.spark",
+    "tests.fixtures.gold",
+    "tests.fixtures.added",
+    "tests.fixtures.aws",
+]

@@ -1,0 +1,32 @@
+"""Topics to bronze, as a Glue or EMR job. A second run loads what came since, once per record.
+
+--lake s3://bucket/lake   --kafka broker:9092,…   [--contracts sensor-readings,stores]: all, unless told
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from batch_jobs.broker import survey
+from batch_jobs.bronze import bronze
+from batch_jobs.run import new_run
+from batch_jobs.session import given
+from ingestion.topics import topics_of
+from schemas.contract import all_contracts, contract
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--lake", required=True)
+    parser.add_argument("--kafka", required=True)
+    parser.add_argument("--contracts", type=lambda names: [contract(name) for name in names.split(",")])
+    asked, _ = parser.parse_known_args(words)  # Glue hands over arguments of its own: --JOB_NAME and more
+    contracts = asked.contracts or all_contracts()
+    broker = survey(asked.kafka, [topic for item in contracts for topic in topics_of(item)])
+    for one in bronze(given(), broker, new_run(asked.lake), contracts):
+        print(f"bronze {one.contract}: {one.rows} new records", *one.notes, sep="\n  ")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,38 @@
+"""Bronze to silver and quarantine, then the quality gate, as a Glue or EMR job. A second run takes what bronze gained.
+
+--lake s3://bucket/lake   [--contracts sensor-readings,stores]: all, unless told   [--accept true]: let what fails pass
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from batch_jobs.quality import GateClosed, quality
+from batch_jobs.run import new_run
+from batch_jobs.session import given
+from batch_jobs.silver import silver
+from schemas.contract import all_contracts, contract
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--lake", required=True)
+    parser.add_argument("--contracts", type=lambda names: [contract(name) for name in names.split(",")])
+    parser.add_argument("--accept", choices=("true", "false"), default="false")
+    asked, _ = parser.parse_known_args(words)  # Glue hands over arguments of its own: --JOB_NAME and more
+    contracts, spark, run = asked.contracts or all_contracts(), given(), new_run(asked.lake)
+    for one in silver(spark, run, contracts):
+        print(f"silver {one.contract}: {one.inserted} new, {one.duplicate} duplicate, {one.quarantined} quarantined")
+    with tempfile.TemporaryDirectory() as docs:  # the Data Docs end with the job; audit.quality has what was found
+        verdict = quality(spark, run, contracts, Path(docs), accept=asked.accept == "true")
+    for finding in verdict.failures + verdict.warnings:
+        print(f"{finding.severity}: {finding}")
+    if not verdict.passed:
+        raise GateClosed("; ".join(map(str, verdict.failures)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

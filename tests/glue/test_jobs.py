@@ -1,0 +1,154 @@
+"""The entry scripts, called as Glue calls them. What they do with Spark is tests/glue/test_submit.py's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import glue
+from batch_jobs.broker import Broker
+from batch_jobs.bronze import Loaded
+from batch_jobs.quality import Checked, Finding, GateClosed, Verdict
+from batch_jobs.session import JOB_SETTINGS, RUN_SETTINGS, MissingSettings, given
+from batch_jobs.silver import Curated
+from glue import bronze, silver
+from schemas.contract import UnknownContract, all_contracts
+
+LAKE = "s3://grocery-lake/main"
+FROM_GLUE = ["--JOB_NAME", "nightly", "--job-language", "python", "--JOB_RUN_ID", "jr_1", "--TempDir", "s3://t/"]
+SCRIPTS = [Path(bronze.__file__), Path(silver.__file__)]
+
+
+@pytest.fixture
+def bronze_calls(monkeypatch):
+    calls = []
+
+    def load(spark, broker, run, contracts):
+        calls.append((spark, broker, run.lake, [one.name for one in contracts]))
+        return [Loaded("stores", 3, ["topic stores was recreated"])]
+
+    monkeypatch.setattr(bronze, "given", lambda: "session")
+    monkeypatch.setattr(bronze, "survey", lambda where, topics: Broker(where, "c", dict.fromkeys(topics, "id"), {}, {}))
+    monkeypatch.setattr(bronze, "bronze", load)
+    return calls
+
+
+def test_bronze_takes_its_arguments_from_among_glues(bronze_calls, capsys):
+    bronze.main([*FROM_GLUE, "--lake", LAKE, "--kafka", "b-1:9092,b-2:9092"])
+    ((spark, broker, lake, names),) = bronze_calls
+    assert (spark, lake, names) == ("session", LAKE, [one.name for one in all_contracts()])
+    assert broker.bootstrap == "b-1:9092,b-2:9092"
+    assert {"sensor-readings", "alerts.cold-chain"} <= set(broker.ids)
+    assert capsys.readouterr().out == "bronze stores: 3 new records\n  topic stores was recreated\n"
+
+
+def test_bronze_of_some_contracts(bronze_calls):
+    bronze.main(["--lake", LAKE, "--kafka", "b:9092", "--contracts", "stores,lane-status", *FROM_GLUE])
+    assert bronze_calls[0][3] == ["stores", "lane-status"]
+    assert set(bronze_calls[0][1].ids) == {"stores", "lane-status"}
+
+
+def test_a_contract_that_is_not_there_ends_the_job_by_name(bronze_calls):
+    with pytest.raises(UnknownContract, match="reading: no such contract"):
+        bronze.main(["--lake", LAKE, "--kafka", "b:9092", "--contracts", "reading"])
+
+
+@pytest.mark.parametrize(("script", "words"), [(bronze, ["--lake", LAKE]), (silver, FROM_GLUE)])
+def test_an_argument_that_is_missing_is_named(script, words, capsys):
+    with pytest.raises(SystemExit):
+        script.main(words)
+    assert "the following arguments are required: --" in capsys.readouterr().err
+
+
+@pytest.fixture
+def curate(monkeypatch):
+    """Runs silver with one finding of this severity."""
+
+    def call(severity: str, *words: str):
+        done = []
+        finding = Finding("stores", "name: always there", severity, 2, "")
+
+        def check(spark, run, contracts, docs, *, accept):
+            done.append(("quality", docs.is_dir()))
+            return Verdict([Checked("stores", 5, 20, [finding])], accepted=accept)
+
+        monkeypatch.setattr(silver, "given", lambda: "session")
+        monkeypatch.setattr(silver, "silver", lambda *_: done.append("silver") or [Curated("stores", 5, 4, 1, 0)])
+        monkeypatch.setattr(silver, "quality", check)
+        silver.main([*FROM_GLUE, "--lake", LAKE, *words])
+        assert done == ["silver", ("quality", True)]
+
+    return call
+
+
+def test_a_critical_finding_fails_the_job_by_name(curate):
+    with pytest.raises(GateClosed, match=r"stores: name: always there \(2 rows\)"):
+        curate("critical")
+
+
+def test_a_warning_is_told_and_lets_the_job_end_well(curate, capsys):
+    curate("warning")
+    told = capsys.readouterr().out
+    assert "silver stores: 4 new, 1 duplicate, 0 quarantined" in told
+    assert "warning: stores: name: always there (2 rows)" in told
+
+
+def test_what_fails_can_be_let_pass_and_is_still_told(curate, capsys):
+    curate("critical", "--accept", "true")
+    assert "critical: stores: name: always there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_only_reads_its_arguments_and_calls_batch_jobs(script):
+    assert len(script.read_text().splitlines()) < 40
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_can_be_imported_without_awsglue_and_starts_no_spark(script):
+    look = (
+        f"import sys, glue.{script.stem}\n"
+        "assert 'awsglue' not in sys.modules\n"
+        "from pyspark import SparkContext\n"
+        "assert SparkContext._gateway is None and SparkContext._active_spark_context is None"
+    )
+    subprocess.run([sys.executable, "-c", look], cwd=Path(glue.__file__).parent.parent, check=True)
+
+
+class _Session:
+    """A session as far as `given` looks at it."""
+
+    def __init__(self, started_with: dict[str, str]) -> None:
+        self.settings = dict(started_with)
+        self.builder = self.conf = self
+
+    def getOrCreate(self):  # noqa: N802  Spark's name
+        return self
+
+    def get(self, name: str, default: str) -> str:
+        return self.settings.get(name, default)
+
+    def set(self, name: str, value: str) -> None:
+        self.settings[name] = value
+
+
+def started(monkeypatch, settings: dict[str, str]) -> _Session:
+    session = _Session(settings)
+    monkeypatch.setattr("pyspark.sql.SparkSession", session)
+    return session
+
+
+def test_the_jobs_session_gets_utc_and_stays_readable_by_athena(monkeypatch):
+    # EMR starts Spark with extensions of its own beside.
+    others = JOB_SETTINGS | {"spark.sql.extensions": "com.x.Theirs," + JOB_SETTINGS["spark.sql.extensions"]}
+    session = started(monkeypatch, others)
+    assert given() is session
+    assert session.settings == others | RUN_SETTINGS
+
+
+def test_a_session_without_delta_is_refused_with_what_the_job_must_be_given(monkeypatch):
+    started(monkeypatch, {"spark.sql.extensions": JOB_SETTINGS["spark.sql.extensions"]})
+    with pytest.raises(MissingSettings, match="without spark.sql.catalog.spark_catalog=org.*DeltaCatalog; .*--conf"):
+        given()

@@ -1,0 +1,120 @@
+"""The entry scripts by spark-submit, as far from here as a laptop can be: own environment, S3 by moto's server.
+
+The environment holds the package's wheel with what it depends on, Spark and Delta at Glue 6.0's versions, and nothing
+of the project. It has this Python, not Glue's 3.13.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+
+from batch_jobs.session import JOB_SETTINGS, _new_to_spark
+from glue.package import build, read_pins
+from grocery.settings import settings
+from grocery.setup import uv_environment
+from ingestion.record import Record
+from ingestion.sinks import KafkaSink
+from schemas.contract import contract
+from schemas.instants import to_ms
+
+pytestmark = pytest.mark.integration
+
+CONTRACT = "lane-status"
+LAKE = "s3a://grocery-lake/main"
+TABLES = ("bronze/lane_status", "silver/lane_status", "audit/dispositions", "audit/quality")
+
+
+@pytest.fixture(scope="module")
+def jars() -> list[str]:
+    folders = [settings().jars / "spark", settings().jars / "s3a"]
+    if not folders[1].is_dir():
+        pytest.skip(f"no {folders[1]}; mvn -q -B -Ps3a dependency:copy-dependencies -DoutputDirectory={folders[1]}")
+    return [str(jar) for folder in folders for jar in _new_to_spark(folder)]
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory) -> tuple[Path, Path]:
+    """(environment with the wheel in it, folder of the entry scripts)"""
+    folder = tmp_path_factory.mktemp("clean")
+    tools = os.environ | uv_environment(Path(sys.executable))
+    made = build(folder / "package", tools)
+    uv, python = Path(sys.executable).parent / "uv", folder / "venv" / "bin" / "python"
+    pins = [f"{name}=={version}" for name, version in read_pins().items()]
+    for words in (
+        ["venv", "--python", sys.executable, folder / "venv"],
+        ["pip", "install", "--python", python, "pyspark==4.1.1", "delta-spark==4.2.0", made.wheel, *pins],
+    ):
+        subprocess.run([uv, *words], env=tools, check=True, capture_output=True)
+    return folder / "venv", folder / "package"
+
+
+@pytest.fixture
+def submit(clean, jars, aws, tmp_path):
+    """Runs one script as a job; returns what it printed."""
+    venv, scripts = clean
+    boto3.client("s3").create_bucket(
+        Bucket="grocery-lake", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
+    conf = JOB_SETTINGS | {
+        "spark.master": "local[2]",
+        "spark.driver.memory": "1500m",
+        "spark.driver.extraClassPath": ":".join(jars),
+        "spark.sql.shuffle.partitions": "2",
+        "spark.ui.enabled": "false",
+        "spark.hadoop.fs.s3a.endpoint": aws,
+        "spark.hadoop.fs.s3a.endpoint.region": "eu-central-1",
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        "spark.hadoop.fs.s3a.access.key": "test",
+        "spark.hadoop.fs.s3a.secret.key": "test",
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GROCERY"))}
+    environment |= {"PYSPARK_PYTHON": str(venv / "bin" / "python"), "PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
+
+    def run(script: str, *words: str) -> str:
+        given = [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
+        job = [scripts / script, "--JOB_NAME", "nightly", "--lake", LAKE, "--contracts", CONTRACT, *words]
+        done = subprocess.run(
+            [venv / "bin" / "spark-submit", *given, *job],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+def commits(table: str) -> int:
+    """Versions of a table, as its log on S3 has them."""
+    found = boto3.client("s3").list_objects_v2(Bucket="grocery-lake", Prefix=f"main/{table}/_delta_log/")
+    return sum(one["Key"].endswith(".json") for one in found.get("Contents", []))
+
+
+def test_the_package_is_all_that_the_scripts_need_and_a_second_run_changes_nothing(submit, broker):
+    item = contract(CONTRACT)
+    arrived = to_ms("2026-10-05T06:30:01.000Z")
+    with KafkaSink(broker) as sink:
+        for path, passes in item.examples():
+            if passes:
+                sink.send(Record(item.topic, "store-001", path.read_bytes(), arrived))
+    # The broker is shared: others' records may lie there as well.
+    new = int(re.search(rf"bronze {CONTRACT}: (\d+) new records", submit("bronze.py", "--kafka", broker))[1])
+    assert new >= 2
+    curated = submit("silver.py", "--accept", "true")
+    became = re.search(rf"silver {CONTRACT}: (\d+) new, (\d+) duplicate, (\d+) quarantined", curated)
+    assert sum(map(int, became.groups())) == new
+    assert int(became[1]) >= 2
+    before = [commits(table) for table in TABLES]
+    assert all(before)
+    assert f"bronze {CONTRACT}: 0 new records" in submit("bronze.py", "--kafka", broker)
+    submit("silver.py")
+    assert [commits(table) for table in TABLES] == before
