@@ -48,6 +48,10 @@ faults-long: setup ## The same with the job stopped for 16 minutes, longer than 
 test-system: setup ## The slow proofs: deploys, time gone wrong, a guard, derived jobs, runs killed half-way (17 min)
 	$(VENV)/python -m pytest -q -m system --durations=10
 
+test-glue: setup ## The entry scripts of Glue and EMR by spark-submit, against S3 on moto's server (fetches 650 MB of jars once)
+	@[ -d "$(HOME_DIR)/jars/s3a" ] || mvn -q -B -Ps3a dependency:copy-dependencies -DoutputDirectory="$(abspath $(HOME_DIR))/jars/s3a"
+	$(VENV)/python -m pytest -q tests/glue/test_submit.py
+
 lint: setup ## Code style, and whether derived files are current
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
