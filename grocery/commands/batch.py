@@ -46,7 +46,7 @@ def bronze(only: Names = None) -> None:
     Reads committed records from where the last run stopped to the end of each topic, then stops.
     """
     with _spark_run() as at_work:
-        at_work.bronze(_chosen(only))
+        at_work.bronze(chosen(only))
 
 
 @app.command("silver")
@@ -57,7 +57,7 @@ def silver(only: Names = None) -> None:
     quarantined; the counts must add up, or the command fails.
     """
     with _spark_run() as at_work:
-        at_work.silver(_chosen(only))
+        at_work.silver(chosen(only))
 
 
 @app.command("quality")
@@ -67,7 +67,7 @@ def quality(only: Names = None, accept: Accept = False) -> None:
     Exit code 1: a critical expectation failed. Gold is not built until it passes, or is accepted. Warnings are told.
     """
     with _spark_run() as at_work:
-        at_work.quality(_chosen(only), accept)
+        at_work.quality(chosen(only), accept)
 
 
 @app.command("gold")
@@ -267,9 +267,9 @@ def _spark_run() -> Iterator[_AtWork]:
             at_work.end_spark()
 
 
-def _chosen(names: list[str] | None) -> tuple[Contract, ...]:
+def chosen(names: list[str] | None) -> tuple[Contract, ...]:
     """The contracts of these names or topics, all where none is given. Raises UnknownContract."""
-    return tuple(dict.fromkeys(contract(name) for name in names)) if names else all_contracts()
+    return tuple({item.name: item for item in map(contract, names)}.values()) if names else all_contracts()
 
 
 def show_loaded(console: Console, loaded: list[Loaded], seconds: float) -> None:

@@ -39,6 +39,12 @@ def test_a_contract_that_is_not_there_is_named_with_those_that_are(grocery):
     assert "reading: no such contract; there are alert, alert-commands, assets" in result.output
 
 
+def test_contracts_are_chosen_by_name_or_topic_each_once():
+    names = ["sensor-readings", "alerts.queue", "alert", "sensor-readings"]
+    assert [item.name for item in batch.chosen(names)] == ["sensor-readings", "alert"]
+    assert len(batch.chosen(None)) > 10
+
+
 def test_a_lake_that_cannot_be_written_ends_with_one_line(grocery, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GROCERY_LAKE", str(tmp_path / "file" / "lake"))
