@@ -25,7 +25,7 @@ from batch_jobs.run import Run, in_parallel
 from schemas.contract import Contract
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 EARLIEST = -2
 """Spark's word for a partition's first offset."""
@@ -129,16 +129,12 @@ def load(spark: SparkSession, broker: Broker, run: Run, item: Contract) -> Loade
 
 
 def as_received(records: DataFrame, cluster: str, ids: dict[str, str], run_id: str, at: datetime) -> DataFrame:
-    """Kafka's records as bronze rows. A payload that is no UTF-8 is kept as `base64:` and its base64, so that no byte
-    is lost and every engine can read the column."""
+    """Kafka's records as bronze rows."""
     from pyspark.sql import functions as f
 
     names = f.create_map(*[f.lit(text) for pair in sorted(ids.items()) for text in pair])
-    text = f.col("value").cast("string")
     return records.select(
-        f.when(f.is_valid_utf8(text), text)
-        .when(f.col("value").isNotNull(), f.concat(f.lit("base64:"), f.base64("value")))
-        .alias("payload"),
+        payload("value"),
         f.make_valid_utf8(f.col("key").cast("string")).alias("key"),
         f.lit(cluster).alias("cluster"),
         f.col("topic"),
@@ -150,6 +146,16 @@ def as_received(records: DataFrame, cluster: str, ids: dict[str, str], run_id: s
         f.lit(run_id).alias("run_id"),
         f.to_date("timestamp").alias("arrived_date"),
     )
+
+
+def payload(column: str) -> Column:
+    """Bytes as bronze's payload: what is no UTF-8 is kept as `base64:` and its base64, so that no byte is lost and
+    every engine can read the column."""
+    from pyspark.sql import functions as f
+
+    text = f.col(column).cast("string")
+    encoded = f.concat(f.lit("base64:"), f.base64(column))
+    return f.when(f.is_valid_utf8(text), text).when(f.col(column).isNotNull(), encoded).alias("payload")
 
 
 def read_position(spark: SparkSession, checkpoint: str) -> Position | None:
@@ -171,10 +177,11 @@ def _key(cluster: str, ids: dict[str, str]) -> str:
 
 
 def _held(bronze_rows: DataFrame) -> dict[tuple[str, str, int], int]:
-    """(topic, topic id, partition) -> largest offset in bronze."""
+    """(topic, topic id, partition) -> largest offset in bronze, of what came over topics."""
     from pyspark.sql import functions as f
 
-    found = bronze_rows.groupBy("topic", "topic_id", "partition").agg(f.max("offset").alias("last")).collect()
+    of_topics = bronze_rows.where("partition >= 0")
+    found = of_topics.groupBy("topic", "topic_id", "partition").agg(f.max("offset").alias("last")).collect()
     return {(row.topic, row.topic_id, row.partition): row["last"] for row in found}
 
 

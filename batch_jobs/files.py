@@ -1,10 +1,13 @@
-"""Small files beside the tables, on whatever file system the lake lies."""
+"""Files beside the tables and in the landing, on whatever file system they lie."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,18 @@ if TYPE_CHECKING:
 
 SPACE_NEEDED = 1024**3
 """Bytes that must be free before a run: a day of a small chain needs some hundred MB with Spark's scratch files."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A file as its file system lists it. path: absolute, as Spark writes it; etag: where the store has one."""
+
+    path: str
+    size: int
+    modified_at: datetime
+    etag: str | None
 
 
 def names(spark: SparkSession, folder: str) -> list[str]:
@@ -36,6 +51,39 @@ def remove(spark: SparkSession, folder: str) -> None:
     """Delete a folder and all in it."""
     system, path = _open(spark, folder)
     system.delete(path, True)
+
+
+def listing(spark: SparkSession, folder: str) -> Iterator[Stat]:
+    """Every file under a folder, at any depth. Raises FileNotFoundError."""
+    system, path = _open(spark, folder)
+    if not system.exists(path):
+        raise FileNotFoundError(folder)
+    found = system.listFiles(path, True)
+    while found.hasNext():
+        yield _stat(found.next())
+
+
+def stat(spark: SparkSession, file: str) -> Stat | None:
+    """None where there is no such file."""
+    system, path = _open(spark, file)
+    return _stat(system.getFileStatus(path)) if system.exists(path) else None
+
+
+def absolute(spark: SparkSession, name: str) -> str:
+    """A folder as the paths in it begin; no slash at the end."""
+    system, path = _open(spark, name)
+    return system.makeQualified(path).toString().rstrip("/")
+
+
+def _stat(status) -> Stat:
+    from py4j.protocol import Py4JError
+
+    try:  # S3A has it; a folder has not
+        etag = status.getEtag()
+    except Py4JError:
+        etag = None
+    modified_at = _EPOCH + timedelta(milliseconds=status.getModificationTime())
+    return Stat(status.getPath().toString(), status.getLen(), modified_at, etag.strip('"') if etag else None)
 
 
 def _open(spark: SparkSession, name: str):

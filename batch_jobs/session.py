@@ -65,6 +65,7 @@ def session(jars: Path, logs: Path, *, short: bool = False, memory: str = "2g") 
         raise MissingJars(f"{jars}: no Delta jar there; run `make setup`")
     from pyspark.sql import SparkSession
 
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # not whatever `python3` is on the PATH
     logs.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="grocery-spark-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)

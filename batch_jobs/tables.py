@@ -5,6 +5,7 @@
 <lake>/quarantine/<table>   one row per record that is no event of the contract, with why   by arrival date
 <lake>/audit/dispositions   what became of each bronze row, counted by run and contract
 <lake>/audit/quality        what the quality gate found, by run and expectation
+<lake>/audit/files          what became of each landed file
 
 Dates are UTC. Every table stays at Delta's reader version 1, which is what Athena reads.
 """
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 READER_VERSION = 1
 COORDINATES = ("topic_id", "partition", "offset")
-"""Name one record for good; `topic_id` is the broker's, so a recreated topic is another one."""
+"""Name one record for good. `topic_id` is the broker's, so a recreated topic is another one; of a record that came in a
+file it is the object's key and etag, `offset` is its line, and `partition` is negative: see batch_jobs/landing.py."""
 
 _BRONZE = """payload string, key string, cluster string, topic string, topic_id string, partition integer, offset long,
     arrived_at timestamp, loaded_at timestamp, run_id string, arrived_date date"""
@@ -37,16 +39,18 @@ _DISPOSITIONS = """run_id string, contract string, disposition string, rows long
 _QUALITY = """run_id string, contract string, expectation string, severity string, success boolean,
     checked long, unexpected long, observed string, accepted boolean, at timestamp, silver_id string,
     silver_version long"""
+_FILES = """run_id string, contract string, object_key string, etag string, bytes long, modified_at timestamp,
+    state string, rows long, reason string, accepted boolean, at timestamp, bronze_id string"""
 # Columns that are in no contract.
 _COMMENTS = {
     "payload": "The record as received, JSON; what is no UTF-8 as `base64:` and its base64",
     "key": "The record's key, which is mostly the store",
-    "cluster": "Id of the Kafka cluster the record was read from",
-    "topic": "Topic the record was read from",
-    "topic_id": "The broker's id of the topic; a recreated topic has another one",
-    "partition": "Partition of the topic",
-    "offset": "Offset in the partition",
-    "arrived_at": "When the record arrived, as the broker has it (UTC)",
+    "cluster": "Id of the Kafka cluster the record was read from, or the landing of its file",
+    "topic": "Topic the record was read from, or whose file it was in",
+    "topic_id": "The broker's id of the topic, a recreated one has another; of a file its key@etag",
+    "partition": "Partition of the topic; of a file -1, and -2, -3 … for what stands behind another record on its line",
+    "offset": "Offset in the partition; of a file the line, from 1",
+    "arrived_at": "When the record arrived, as the broker has it; of a file when Firehose began it, or its time (UTC)",
     "arrived_date": "Date of arrived_at (UTC)",
     "event_date": "Date of event_time (UTC)",
     "loaded_at": "When the run that wrote this row began (UTC)",
@@ -67,6 +71,12 @@ _COMMENTS = {
     "unexpected": "Number of rows against it, where it counts rows",
     "observed": "What was there instead, shortened",
     "accepted": "Whether a person let a failure pass",
+    "object_key": "The file's name under the landing",
+    "etag": "S3's etag; of a file in a folder its SHA-256",
+    "bytes": "Size of the file",
+    "modified_at": "When the file was last written (UTC)",
+    "state": "loaded, set_aside (not to be loaded as it is), or waiting (for the next run)",
+    "reason": "Why it is not loaded: a word for queries, what is wrong, what to do",
 }
 
 
@@ -161,6 +171,10 @@ def quality_layout(lake: str) -> Layout:
     return Layout(path_of(lake, "audit", "quality"), _columns(_QUALITY), "What the quality gate found")
 
 
+def files_layout(lake: str) -> Layout:
+    return Layout(path_of(lake, "audit", "files"), _columns(_FILES), "What became of each landed file")
+
+
 def layouts(lake: str, contracts: Iterable[Contract]) -> list[Layout]:
     """Every table of the lake."""
     by_contract = (bronze_layout, silver_layout, quarantine_layout)
@@ -168,6 +182,7 @@ def layouts(lake: str, contracts: Iterable[Contract]) -> list[Layout]:
         *(layout(lake, item) for item in contracts for layout in by_contract),
         dispositions_layout(lake),
         quality_layout(lake),
+        files_layout(lake),
     ]
 
 

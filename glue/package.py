@@ -23,12 +23,13 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 PINS = PROJECT / "glue" / "requirements.txt"
-SCRIPTS = ("glue/bronze.py", "glue/silver.py")
+SCRIPTS = ("glue/bronze.py", "glue/files.py", "glue/silver.py")
 PYTHON = "3.13"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 """Glue 6.0's Python, and what its workers' Linux can load."""
-PROVIDED = frozenset({"delta-spark", "pyspark"})
-"""Glue 6.0 has them, at the versions of pyproject.toml."""
+PROVIDED = frozenset({"delta-spark", "py4j", "pyarrow", "pyspark"})
+"""Glue 6.0 has them, Spark and Delta at the versions of pyproject.toml. PyArrow is what Spark speaks to Python with:
+any version that Spark takes will do."""
 ROOMS = ("batch_jobs", "glue", "ingestion", "schemas")
 NAME = "smart-grocery-batch"
 _STAMP = (1980, 1, 1, 0, 0, 0)  # the first moment a zip can name

@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     schemas: Path | None = Field(None, description="Contracts of the chain's own, beside those in schemas/.")
     kafka: str | None = Field(None, description="Bootstrap servers; without it, those of the running local stack.")
     lake: str | None = Field(None, description="Folder or s3a:// address of the lake; default <work>/lake.")
+    landing: str | None = Field(
+        None,
+        description="Folder or s3a:// address where Firehose lands files, each topic's in a folder of its own.",
+    )
     glue_prefix: str = Field(
         "grocery", description="What the names of the lake's databases in the Glue catalog begin with."
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from schemas.contract import Contract, all_contracts, contract
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from batch_jobs.bronze import Loaded
     from batch_jobs.gold import GoldResult
+    from batch_jobs.landing import Taken
     from batch_jobs.quality import Verdict
     from batch_jobs.run import Run
     from batch_jobs.silver import Curated
@@ -26,8 +29,19 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+
+class Way(StrEnum):
+    """How records get into the lake."""
+
+    TOPICS = "topics"
+    FILES = "files"
+
+
 SHORT = 1_000_000
 """Records on the topics below which Spark is started for a short run."""
+
+_SHOWN = 20
+"""Files named of each kind."""
 
 Names = Annotated[
     list[str] | None,
@@ -47,6 +61,37 @@ def bronze(only: Names = None) -> None:
     """
     with _spark_run() as at_work:
         at_work.bronze(chosen(only))
+
+
+@app.command("files")
+def files(
+    only: Names = None,
+    accept: Annotated[
+        bool,
+        typer.Option("--accept", help="Take note of what is set aside now, and don't fail for it again."),
+    ] = False,
+) -> None:
+    """Load new files of NDJSON into bronze: what Kinesis Firehose lands, gzipped or plain, each file once.
+
+    GROCERY_LANDING names the folder or s3a:// address. The topics' folders lie in it, files at any depth below, as
+    Firehose makes them with the prefix `<topic>/!{timestamp:yyyy/MM/dd/HH}/`. Late files, files delivered twice and
+    objects without a delimiter between are as they should be: silver settles what is there twice.
+
+    A file is loaded whole or not at all. One that cannot be (truncated, Parquet, UTF-16, no contract …) is set aside:
+    it is named with what to do, stays where it is, and is looked at again when its bytes change. One that may still be
+    written waits for the next run. <lake>/audit/files has what became of each.
+
+    \b
+    Examples:
+      GROCERY_LANDING=s3a://bucket/landing grocery batch files
+      GROCERY_LANDING=exports grocery batch files -c sensor-readings
+
+    Exit code 1: files are set aside, now or since an earlier run. Set them right, move them away, or `--accept` them.
+    """
+    with _spark_run() as at_work:
+        taken = at_work.files(_chosen(only), strays=not only, accept=accept)
+        if any(one.open for one in taken):
+            raise typer.Exit(1)
 
 
 @app.command("silver")
@@ -82,23 +127,43 @@ def gold() -> None:
 
 
 @app.command("run")
-def run(accept: Accept = False) -> None:
-    """All of it: topics to bronze, bronze to silver and quarantine, quality gate, gold.
+def run(
+    accept: Accept = False,
+    way: Annotated[
+        list[Way] | None,
+        typer.Option(
+            "--by",
+            help="Load what came this way; may be given again. Default: topics, and files if GROCERY_LANDING is set.",
+        ),
+    ] = None,
+) -> None:
+    """All of it: topics and landed files to bronze, bronze to silver and quarantine, quality gate, gold.
 
     \b
     Examples:
-      grocery batch run              what is new on the topics, up to gold
+      grocery batch run              what is new on the topics and in the landing, up to gold
+      grocery batch run --by files   without a broker: what Firehose landed
       grocery -w demo batch run      the same in the workspace that `make demo` left
 
-    Exit code 1: a step failed, a critical expectation failed (gold is not built then), or a dbt model or test failed.
+    Exit code 1: a step failed, a critical expectation failed (gold is not built then), a dbt model or test failed, or
+    files are set aside (what else there is goes on to gold; `grocery batch files --help`).
     """
+    from grocery.settings import settings
+
+    ways = way or [Way.TOPICS, *([Way.FILES] if settings().landing else [])]
     with _spark_run() as at_work:
         everything = all_contracts()
-        at_work.bronze(everything)
+        taken: list[Taken] = []
+        if Way.TOPICS in ways:
+            at_work.bronze(everything)
+        if Way.FILES in ways:
+            taken = at_work.files(everything)
         at_work.silver(everything)
         at_work.quality(everything, accept)
         at_work.end_spark()
         at_work.gold(checked=True)
+        if any(one.open for one in taken):
+            raise typer.Exit(1)
 
 
 class _AtWork:
@@ -142,6 +207,23 @@ class _AtWork:
         with self._steps("bronze", contracts) as told:
             loaded = bronze(spark, broker, self.run, contracts, told(lambda one: f"{one.rows:,} records"))
         show_loaded(self.console, loaded, self._took)
+
+    def files(self, contracts: tuple[Contract, ...], *, strays: bool = True, accept: bool = False) -> list[Taken]:
+        from batch_jobs.landing import land
+        from grocery.settings import settings
+
+        landing = settings().landing
+        if not landing:
+            raise _Stop(
+                "GROCERY_LANDING is not set: the folder or s3a:// address where Firehose lands its files, "
+                "e.g. s3a://bucket/landing with the files of sensor-readings under s3a://bucket/landing/sensor-readings/"
+            )
+        spark = self.spark
+        with self._steps("files", contracts) as told:
+            done = told(lambda one: f"{one.rows:,} records")
+            taken = land(spark, self.run, landing, contracts, strays=strays, accept=accept, on_done=done)
+        show_taken(self.console, taken, self._took)
+        return taken
 
     def silver(self, contracts: tuple[Contract, ...]) -> None:
         from batch_jobs.silver import silver
@@ -255,8 +337,6 @@ def _spark_run() -> Iterator[_AtWork]:
                 at_work = _AtWork(console, new_run(lake))
                 yield at_work
     except (BatchError, MissingJars, _Stop) as error:
-        from rich.markup import escape
-
         message = f"[red]error[/red] {escape(str(error))}"
         if isinstance(error, BatchError) and error.__cause__ is not None:
             message += f"\nSpark's log: {settings().logs / LOG_NAME}"
@@ -280,6 +360,37 @@ def show_loaded(console: Console, loaded: list[Loaded], seconds: float) -> None:
     for one in loaded:
         for note in one.notes:
             console.print(f"  [yellow]{one.contract}[/yellow] {note}", highlight=False, soft_wrap=True)
+
+
+def show_taken(console: Console, taken: list[Taken], seconds: float) -> None:
+    """What the landed files came to, and which are not loaded."""
+    from batch_jobs.landing import LOADED, SET_ASIDE, WAITING
+
+    loaded, waiting = (sum(one.count(state) for one in taken) for state in (LOADED, WAITING))
+    known = sum(fate.known for one in taken for fate in one.fates)
+    aside = [fate for one in taken for fate in one.fates if fate.state == SET_ASIDE and not fate.known]
+    stands = [fate for one in taken for fate in one.open if fate.known]
+    counts = f"{loaded:,} loaded, {len(aside):,} set aside, {waiting:,} waiting, {known:,} known from before"
+    console.print(
+        f"files: {sum(one.rows for one in taken):,} new records; of {loaded + len(aside) + waiting + known:,} files "
+        f"{counts}, {seconds:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+    waits = [fate for one in taken for fate in one.fates if fate.state == WAITING]
+    for word, fates in (("set aside", aside), ("set aside before", stands), ("waiting", waits)):
+        for fate in fates[:_SHOWN]:
+            line = f"  [yellow]{word}[/yellow] {escape(fate.file.key)} {escape(fate.reason or '')}"
+            console.print(line, highlight=False, soft_wrap=True)
+        if len(fates) > _SHOWN:
+            console.print(f"  {word}: {len(fates) - _SHOWN:,} more, all in <lake>/audit/files", highlight=False)
+    if any(one.open for one in taken):
+        console.print(
+            "Files are set aside. Set them right, move them out of the landing, or let them be: "
+            "`grocery batch files --accept`",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def show_curated(console: Console, curated: list[Curated], seconds: float) -> None:

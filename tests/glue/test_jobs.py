@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,16 @@ import pytest
 import glue
 from batch_jobs.broker import Broker
 from batch_jobs.bronze import Loaded
+from batch_jobs.landing import SET_ASIDE, Fate, FilesSetAside, Landed, Taken
 from batch_jobs.quality import Checked, Finding, GateClosed, Verdict
 from batch_jobs.session import JOB_SETTINGS, RUN_SETTINGS, MissingSettings, given
 from batch_jobs.silver import Curated
-from glue import bronze, silver
+from glue import bronze, files, silver
 from schemas.contract import UnknownContract, all_contracts
 
 LAKE = "s3://grocery-lake/main"
 FROM_GLUE = ["--JOB_NAME", "nightly", "--job-language", "python", "--JOB_RUN_ID", "jr_1", "--TempDir", "s3://t/"]
-SCRIPTS = [Path(bronze.__file__), Path(silver.__file__)]
+SCRIPTS = [Path(one.__file__) for one in (bronze, files, silver)]
 
 
 @pytest.fixture
@@ -56,11 +58,31 @@ def test_a_contract_that_is_not_there_ends_the_job_by_name(bronze_calls):
         bronze.main(["--lake", LAKE, "--kafka", "b:9092", "--contracts", "reading"])
 
 
-@pytest.mark.parametrize(("script", "words"), [(bronze, ["--lake", LAKE]), (silver, FROM_GLUE)])
+@pytest.mark.parametrize(
+    ("script", "words"), [(bronze, ["--lake", LAKE]), (files, ["--lake", LAKE]), (silver, FROM_GLUE)]
+)
 def test_an_argument_that_is_missing_is_named(script, words, capsys):
     with pytest.raises(SystemExit):
         script.main(words)
     assert "the following arguments are required: --" in capsys.readouterr().err
+
+
+def test_a_file_that_is_set_aside_fails_the_job_by_name_once_the_others_are_loaded(monkeypatch, capsys):
+    file = Landed("stores/a.gz", "s3://landing/stores/a.gz", 9, datetime(2026, 10, 5, tzinfo=UTC), "etag")
+    asked = []
+
+    def load(spark, run, landing, contracts, *, strays, accept):
+        asked.append((spark, run.lake, landing, [one.name for one in contracts], strays, accept))
+        return [Taken("stores", [Fate(file, SET_ASIDE, reason="truncated: …", accepted=accept)])]
+
+    monkeypatch.setattr(files, "given", lambda: "session")
+    monkeypatch.setattr(files, "land", load)
+    words = [*FROM_GLUE, "--lake", LAKE, "--landing", "s3://landing", "--contracts", "stores"]
+    with pytest.raises(FilesSetAside, match="stores/a.gz truncated: …"):
+        files.main(words)
+    assert capsys.readouterr().out == "files stores: 0 new records of 0 files\n"
+    files.main([*words, "--accept", "true"])
+    assert asked[1] == ("session", LAKE, "s3://landing", ["stores"], False, True)
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_the_manifest_alone_goes_to_stdout_and_names_everything_where_it_will_li
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     assert said == json.loads((tmp_path / "manifest.json").read_text())
-    assert said["scripts"] == ["s3://jobs/grocery/bronze.py", "s3://jobs/grocery/silver.py"]
+    assert said["scripts"] == [f"s3://jobs/grocery/{name}.py" for name in ("bronze", "files", "silver")]
     arguments = said["default_arguments"]
     assert arguments["--additional-python-modules"] == "s3://jobs/grocery/smart_grocery_batch-0.1.0.gluewheels.zip"
     assert arguments["--conf"].startswith("spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension --conf spark.")

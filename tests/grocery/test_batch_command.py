@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from batch_jobs import bronze, gold, quality, silver
+from batch_jobs import bronze, gold, landing, quality, silver
 from batch_jobs.broker import Broker
 from batch_jobs.gold import GoldResult
+from batch_jobs.landing import LOADED, SET_ASIDE, WAITING, Fate, Landed, Taken
 from batch_jobs.quality import Checked, Finding, Verdict
 from batch_jobs.silver import Curated
 from grocery.cli import app
@@ -107,3 +109,53 @@ def test_gold_is_refused_while_the_gate_has_open_findings(grocery, monkeypatch):
     result = grocery("batch", "gold")
     assert result.exit_code == 1
     assert "stores: name: always there" in result.output
+
+
+def a_fate(name: str, state: str, **more) -> Fate:
+    at = datetime(2026, 10, 5, tzinfo=UTC)
+    return Fate(Landed(f"stores/{name}", f"file:/in/stores/{name}", 9, at, "etag"), state, **more)
+
+
+CUT = a_fate("b.gz", SET_ASIDE, reason="truncated: the gzip ends in the middle; have it delivered again")
+
+
+def test_what_became_of_the_files_adds_up_and_those_not_loaded_are_named():
+    fates = [
+        a_fate("a.gz", LOADED, rows=1200),
+        a_fate("0.gz", LOADED, known=True),
+        CUT,
+        a_fate("[c].gz", SET_ASIDE, reason="empty: 0 bytes", known=True),
+        a_fate("d.gz", SET_ASIDE, reason="empty: 0 bytes", known=True, accepted=True),
+        a_fate("e.gz", WAITING, reason="young: written to just now"),
+    ]
+    text = printed(batch.show_taken, [Taken("stores", fates)], 1.0)
+    assert "1,200 new records; of 6 files 1 loaded, 1 set aside, 1 waiting, 3 known from before" in text
+    assert "set aside stores/b.gz truncated: the gzip ends in the middle; have it delivered again" in text
+    assert "set aside before stores/[c].gz empty: 0 bytes" in text
+    assert "waiting stores/e.gz young" in text
+    assert "d.gz" not in text
+    assert "grocery batch files --accept" in text
+
+
+def test_files_without_a_landing_says_what_to_set(grocery):
+    result = grocery("batch", "files")
+    assert result.exit_code == 1
+    assert "GROCERY_LANDING is not set" in result.output
+
+
+@pytest.mark.parametrize(("fates", "exit_code"), [([CUT], 1), ([a_fate("a.gz", WAITING, reason="young: …")], 0)])
+def test_a_run_goes_on_to_gold_past_files_that_are_set_aside_and_its_exit_code_says_so(
+    grocery, monkeypatch, fates, exit_code
+):
+    built = []
+    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr(landing, "land", lambda *_, **__: [Taken("stores", fates)])
+    monkeypatch.setattr(silver, "silver", lambda *_: [])
+    monkeypatch.setattr(quality, "quality", lambda *_, **__: Verdict())
+    monkeypatch.setattr(gold, "build", lambda *_: built.append(1) or GoldResult(models=3))
+    monkeypatch.setenv("GROCERY_LANDING", "in")
+    settings.cache_clear()
+    result = grocery("batch", "run", "--by", "files")  # the broker is away, and not asked
+    assert result.exit_code == exit_code, result.output
+    assert built == [1]
+    assert grocery("batch", "files").exit_code == exit_code
