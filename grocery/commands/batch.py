@@ -89,7 +89,7 @@ def files(
     Exit code 1: files are set aside, now or since an earlier run. Set them right, move them away, or `--accept` them.
     """
     with _spark_run() as at_work:
-        taken = at_work.files(_chosen(only), strays=not only, accept=accept)
+        taken = at_work.files(chosen(only), strays=not only, accept=accept)
         if any(one.open for one in taken):
             raise typer.Exit(1)
 
