@@ -450,11 +450,12 @@ class StoreRun:
         sure = np.round(0.995 - rng.beta(1.5, 14, len(epoch)), 3).tolist()
         for when, count, confidence, arrived in self._arriving(epoch, counts.tolist(), sure, rng):
             ms = round(when * 1000)
+            frame = _frame(store_id, camera, ms, sent=asset_id is not None and count > 2)
             payload = (
                 f'{{"event_id":"{zone}-{self._seed}-{ms}","event_time":"{to_rfc3339(ms)}","store_id":"{store_id}",'
                 f'"schema_version":1,"camera_id":"{camera}","zone_id":"{zone}","zone_kind":"{kind}",{place}'
                 f'"seen":"person","count":{count},"confidence":{confidence},"model":"people-counter",'
-                f'"model_version":"2.3.1","frame_ref":"{_frame(store_id, camera, ms, sent=bool(asset_id) and count > 2)}"}}'
+                f'"model_version":"2.3.1","frame_ref":"{frame}"}}'
             )
             out.append((arrived, "cv-detections", payload.encode()))
 
