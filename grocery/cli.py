@@ -12,6 +12,7 @@ from grocery.commands import (
     contracts,
     demo,
     doctor,
+    export,
     glue,
     guard,
     ingest,
@@ -66,7 +67,7 @@ def _read_own_contracts() -> None:
 for single in (doctor.doctor, simulate.simulate, replay.replay, query.query, report.report, demo.demo, guard.guard):
     app.command()(single)
 
-for group in (contracts, chain, ingest, stack, stream, rules, alerts, batch, quarantine, glue):
+for group in (contracts, chain, ingest, stack, stream, rules, alerts, batch, quarantine, export, glue):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 if __name__ == "__main__":

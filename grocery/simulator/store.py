@@ -450,11 +450,12 @@ class StoreRun:
         sure = np.round(0.995 - rng.beta(1.5, 14, len(epoch)), 3).tolist()
         for when, count, confidence, arrived in self._arriving(epoch, counts.tolist(), sure, rng):
             ms = round(when * 1000)
+            frame = _frame(store_id, camera, ms, sent=asset_id is not None and count > 2)
             payload = (
                 f'{{"event_id":"{zone}-{self._seed}-{ms}","event_time":"{to_rfc3339(ms)}","store_id":"{store_id}",'
                 f'"schema_version":1,"camera_id":"{camera}","zone_id":"{zone}","zone_kind":"{kind}",{place}'
                 f'"seen":"person","count":{count},"confidence":{confidence},"model":"people-counter",'
-                f'"model_version":"2.3.1","frame_ref":"premises://{camera}/{ms}"}}'
+                f'"model_version":"2.3.1","frame_ref":"{frame}"}}'
             )
             out.append((arrived, "cv-detections", payload.encode()))
 
@@ -484,7 +485,7 @@ class StoreRun:
                     f'"store_id":"{store_id}","schema_version":1,"camera_id":"{camera}","zone_id":"{facing}-zone",'
                     f'"zone_kind":"facing","asset_id":"{facing}","seen":"{what}","value":{round(share, 2)},'
                     f'"confidence":{confidence},"model":"shelf-watch","model_version":"1.8.0",'
-                    f'"frame_ref":"premises://{camera}/{ms}"}}'
+                    f'"frame_ref":"{_frame(store_id, camera, ms, sent=True)}"}}'
                 )
                 out.append((arrived, "cv-detections", payload.encode()))
                 if facing in self._watches:
@@ -758,6 +759,11 @@ def _silence_rule(device: Device) -> tuple[str, int]:
     if asset_class in TOO_WARM and metric in SILENT_METRICS:
         return SILENT, SILENT_FOR
     return SILENCES.get((asset_class, metric), ("", SILENT_FOR))
+
+
+def _frame(store_id: str, camera: str, ms: int, sent: bool) -> str:
+    """Where a frame lies: what may be worth training on is sent to S3, all else stays on the premises."""
+    return f"s3://grocery-frames/{store_id}/{camera}/{ms}.jpg" if sent else f"premises://{camera}/{ms}"
 
 
 def _on_sale(reference: Reference, store: Event) -> list[Event]:

@@ -15,6 +15,7 @@ TABLES = (
     "fct_sensor_hour",
     "fct_alert",
     "fct_alert_command",
+    "fct_detection_outcome",
     "fct_sale_line",
     "fct_queue_minute",
     "fct_alert_event",

@@ -13,5 +13,6 @@ select
     cast(value as decimal(18, 6)) as value,
     cast(confidence as decimal(9, 6)) as confidence,
     model,
-    model_version
+    model_version,
+    frame_ref
 from {{ source('silver', 'cv_detections') }}
