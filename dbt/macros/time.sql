@@ -55,8 +55,18 @@ cast(round({{ seconds }} / 60.0, 2) as decimal(18, 2))
 
 {#- The UTC instant at which the local hour of an instant began: right in zones with half hours, and the hour that the
     clock shows twice in autumn stays two hours. -#}
-{% macro hour_start_utc(instant_utc, zone) -%}
-{{ instant_utc }} - ({{ local_time(instant_utc, zone) }} - date_trunc('hour', {{ local_time(instant_utc, zone) }}))
+{% macro hour_start_utc(instant_utc, zone) %}{{ hour_start_by(instant_utc, local_time(instant_utc, zone)) }}{% endmacro %}
+
+{#- The same, where the instant's wall-clock time is known. -#}
+{% macro hour_start_by(instant_utc, local) %}{{ return(adapter.dispatch('hour_start_by')(instant_utc, local)) }}{% endmacro %}
+
+{% macro default__hour_start_by(instant_utc, local) -%}
+{%- set since = dbt.datediff("date_trunc('hour', " ~ local ~ ")", local, 'millisecond') -%}
+{{ dbt.dateadd('millisecond', 'cast(-' ~ since ~ ' as integer)', instant_utc) }}
+{%- endmacro %}
+
+{% macro duckdb__hour_start_by(instant_utc, local) -%}
+{{ instant_utc }} - ({{ local }} - date_trunc('hour', {{ local }}))
 {%- endmacro %}
 
 {#- mon to sun, as the contract `stores` has them. 5 January 1970 was a Monday; EXTRACT(DOW) counts from another day in
