@@ -1,13 +1,17 @@
-{#- A field of a struct column. -#}
-{% macro struct_field(column, field) %}{{ return(adapter.dispatch('struct_field')(column, field)) }}{% endmacro %}
+{#- A field of a struct column, of a type: Redshift knows none of a field that it is not told. Without one, to go deeper. -#}
+{% macro struct_field(column, field, type=none) -%}
+{{ return(typed(adapter.dispatch('struct_field')(column, field), type)) }}
+{%- endmacro %}
+
+{% macro typed(value, type) %}{{ return('cast(' ~ value ~ ' as ' ~ type ~ ')' if type else value) }}{% endmacro %}
 
 {% macro default__struct_field(column, field) %}{{ column }}."{{ field }}"{% endmacro %}
 
 {% macro duckdb__struct_field(column, field) %}struct_extract({{ column }}, '{{ field }}'){% endmacro %}
 
 
-{#- A value of a map column, null where the key is missing. -#}
-{% macro map_value(column, key) %}{{ return(adapter.dispatch('map_value')(column, key)) }}{% endmacro %}
+{#- A value of a map column, of a type, null where the key is missing. -#}
+{% macro map_value(column, key, type) %}{{ return(typed(adapter.dispatch('map_value')(column, key), type)) }}{% endmacro %}
 
 {% macro default__map_value(column, key) %}{{ column }}."{{ key }}"{% endmacro %}
 
