@@ -17,6 +17,8 @@
 
 {% macro duckdb__map_value(column, key) %}map_extract_value({{ column }}, '{{ key }}'){% endmacro %}
 
+{% macro athena__map_value(column, key) %}element_at({{ column }}, '{{ key }}'){% endmacro %}
+
 
 {#- How many elements an array column has; null where there is no array. -#}
 {% macro array_size(array) %}{{ return(adapter.dispatch('array_size')(array)) }}{% endmacro %}
@@ -25,6 +27,8 @@
 
 {% macro duckdb__array_size(array) %}len({{ array }}){% endmacro %}
 
+{% macro athena__array_size(array) %}cardinality({{ array }}){% endmacro %}
+
 
 {#- Second half of a FROM: one row per element of an array of structs, the element under `alias`. -#}
 {% macro each_element(array, alias) %}{{ return(adapter.dispatch('each_element')(array, alias)) }}{% endmacro %}
@@ -32,3 +36,6 @@
 {% macro default__each_element(array, alias) %}, {{ array }} as {{ alias }}{% endmacro %}
 
 {% macro duckdb__each_element(array, alias) %}cross join unnest({{ array }}) as unnested_{{ alias }}({{ alias }}){% endmacro %}
+
+{#- Athena makes a column of each field of the structs, under their names; `alias`."field" finds it. -#}
+{% macro athena__each_element(array, alias) %}cross join unnest({{ array }}) as {{ alias }}{% endmacro %}
