@@ -7,6 +7,8 @@ from sqlglot import exp
 from tests.warehouses.compiled import compiled
 from tests.warehouses.redshift_sql import objections
 
+pytestmark = pytest.mark.integration
+
 # No one is there: a test that asked a warehouse would end here.
 NOBODY = {"HOST": "127.0.0.1", "PORT": "1", "DATABASE": "dev", "USER": "nobody", "PASSWORD": "none"}
 REDSHIFT = {f"GROCERY_REDSHIFT_{name}": value for name, value in NOBODY.items()}
