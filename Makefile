@@ -10,7 +10,7 @@ find_python = for python in "$(VENV)/python" python3.11 python3.12 python3 pytho
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$python" && exit; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: help setup demo test test-unit test-integration test-system bench-streaming faults faults-long lint generate clean
+.PHONY: help setup demo test test-unit test-integration test-redshift test-glue test-system bench-streaming faults faults-long lint generate clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -31,10 +31,13 @@ demo: setup ## A simulated day of three stores, from readings to alerts and anal
 test: lint test-unit test-integration ## Everything that is checked, quickest first
 
 test-unit: setup ## Tests that need no JVM
-	$(VENV)/python -m pytest -q -m 'not integration and not system'
+	$(VENV)/python -m pytest -q -m 'not integration and not system and not redshift'
 
 test-integration: setup ## Tests on the real broker, Flink cluster, Spark and Delta
 	$(VENV)/python -m pytest -q -m 'integration and not system' --durations=10
+
+test-redshift: setup ## The gold tables built by dbt-redshift on a stand-in (PostgreSQL), against DuckDB's rows (needs pgbouncer)
+	$(VENV)/python -m pytest -q -m redshift
 
 bench-streaming: setup ## The cold-chain job against Flink's floor, Quix Streams and Bytewax on one log (an hour; BENCH=--quick: ten minutes)
 	@$(VENV)/python -m tests.bench.streaming $(BENCH)

@@ -9,6 +9,9 @@ from ruamel.yaml import YAML
 
 from schemas.contract import Contract
 
+# Athena finds silver in the Glue catalog (glue/catalog.py), Redshift where it was loaded into, DuckDB in the lake.
+SCHEMA = "{{ env_var('GROCERY_GLUE_PREFIX', 'grocery') ~ '_silver' if target.type == 'athena' else 'silver' }}"
+LOCATION = "delta_scan('{{ env_var('GROCERY_LAKE') if target.type == 'duckdb' }}/silver/{name}')"
 HEAD = "# Generated from schemas/ by `grocery contracts generate`; change a contract, not this file.\n"
 
 
@@ -23,7 +26,8 @@ def sources(contracts: tuple[Contract, ...]) -> str:
             {
                 "name": "silver",
                 "description": "Typed and deduplicated events, one row per (event_id, event_date).",
-                "config": {"meta": {"external_location": "delta_scan('{{ env_var('GROCERY_LAKE') }}/silver/{name}')"}},
+                "schema": SCHEMA,
+                "config": {"meta": {"external_location": LOCATION}},
                 "tables": [_table(contract) for contract in contracts],
             }
         ],

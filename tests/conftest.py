@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.stack",
     "tests.fixtures.spark",
     "tests.fixtures.gold",
+    "tests.fixtures.redshift",
     "tests.fixtures.added",
     "tests.fixtures.aws",
 ]

@@ -30,25 +30,31 @@ cast(case {{ asset_class }}
 ('{{ var('cold_chain_limits_c').keys() | join("', '") }}')
 {%- endmacro %}
 
-{#- Average of an exact type: the sum is exact, so the number of threads cannot change its digits. DECIMAL before it is
-    divided, because not every warehouse divides whole numbers into fractions. -#}
+{#- One number divided by another, null where that is 0: DECIMAL with places enough to be rounded alike everywhere.
+    Warehouses differ in what they make of `/`: whole numbers of whole ones, or a DECIMAL that Redshift may leave as few
+    as four places (AWS: Computations with numeric values). So it is divided as DOUBLE, row by row, never summed. -#}
+{% macro quotient(number, by) -%}
+cast(cast({{ number }} as double precision) / nullif(cast({{ by }} as double precision), 0) as decimal(38, 12))
+{%- endmacro %}
+
+{#- Average of an exact type: the sum is exact, so the number of threads cannot change its digits. -#}
 {% macro exact_avg(column) -%}
-cast(round(cast(sum({{ column }}) as decimal(38, 6)) / nullif(count({{ column }}), 0), 6) as decimal(18, 6))
+cast(round({{ quotient('sum(' ~ column ~ ')', 'count(' ~ column ~ ')') }}, 6) as decimal(18, 6))
 {%- endmacro %}
 
 {#- Part of an amount, as part is of whole; exact to six places, so that sums don't depend on the order. -#}
 {% macro part_of_amount(amount, part, whole) -%}
-cast(round(({{ amount }}) * ({{ part }}) / nullif({{ whole }}, 0), 6) as decimal(18, 6))
+cast(round({{ quotient('cast(' ~ amount ~ ' as double precision) * (' ~ part ~ ')', whole) }}, 6) as decimal(18, 6))
 {%- endmacro %}
 
 {#- Share, 0 to 1, to six places; null where there is no whole. -#}
 {% macro share(part, whole) -%}
-cast(round(1.0 * ({{ part }}) / nullif({{ whole }}, 0), 6) as decimal(9, 6))
+cast(round({{ quotient(part, whole) }}, 6) as decimal(9, 6))
 {%- endmacro %}
 
 {#- Percent to two places; null where there is no whole. -#}
 {% macro percent(part, whole) -%}
-cast(round(100.0 * ({{ part }}) / nullif({{ whole }}, 0), 2) as decimal(18, 2))
+cast(round({{ quotient('100 * (' ~ part ~ ')', whole) }}, 2) as decimal(18, 2))
 {%- endmacro %}
 
 {#- Whether a meter's next count can be of the same meter: it fell by no more than its last digits, and rose by no more

@@ -8,6 +8,9 @@
 {#- delta_scan gives TIMESTAMP WITH TIME ZONE. -#}
 {% macro duckdb__utc(instant) %}({{ instant }} at time zone 'UTC'){% endmacro %}
 
+{#- Iceberg holds microseconds and takes nothing else. -#}
+{% macro athena__utc(instant) %}cast({{ instant }} as timestamp(6)){% endmacro %}
+
 
 {#- Wall-clock time in a zone (IANA name) of a UTC instant. -#}
 {% macro local_time(instant_utc, zone) %}{{ return(adapter.dispatch('local_time')(instant_utc, zone)) }}{% endmacro %}
@@ -16,6 +19,10 @@
 
 {% macro duckdb__local_time(instant_utc, zone) %}(({{ instant_utc }} at time zone 'UTC') at time zone {{ zone }}){% endmacro %}
 
+{% macro athena__local_time(instant_utc, zone) -%}
+cast(at_timezone(with_timezone({{ instant_utc }}, 'UTC'), {{ zone }}) as timestamp(6))
+{%- endmacro %}
+
 
 {#- UTC instant of a wall-clock time in a zone. -#}
 {% macro local_to_utc(local, zone) %}{{ return(adapter.dispatch('local_to_utc')(local, zone)) }}{% endmacro %}
@@ -23,6 +30,10 @@
 {% macro default__local_to_utc(local, zone) %}convert_timezone({{ zone }}, 'UTC', {{ local }}){% endmacro %}
 
 {% macro duckdb__local_to_utc(local, zone) %}((cast({{ local }} as timestamp) at time zone {{ zone }}) at time zone 'UTC'){% endmacro %}
+
+{% macro athena__local_to_utc(local, zone) -%}
+cast(at_timezone(with_timezone(cast({{ local }} as timestamp(6)), {{ zone }}), 'UTC') as timestamp(6))
+{%- endmacro %}
 
 
 {#- UTC instant at which a business date begins; the day after's is where it ends, 23, 24 or 25 hours later. -#}
@@ -40,7 +51,7 @@ cast({{ dbt.datediff(earlier, later, 'millisecond') }} * 0.001 as decimal(18, 3)
 
 {#- DECIMAL minutes of DECIMAL seconds, to a hundredth. -#}
 {% macro minutes(seconds) -%}
-cast(round({{ seconds }} / 60.0, 2) as decimal(18, 2))
+cast(round({{ quotient(seconds, '60') }}, 2) as decimal(18, 2))
 {%- endmacro %}
 
 
@@ -55,8 +66,18 @@ cast(round({{ seconds }} / 60.0, 2) as decimal(18, 2))
 
 {#- The UTC instant at which the local hour of an instant began: right in zones with half hours, and the hour that the
     clock shows twice in autumn stays two hours. -#}
-{% macro hour_start_utc(instant_utc, zone) -%}
-{{ instant_utc }} - ({{ local_time(instant_utc, zone) }} - date_trunc('hour', {{ local_time(instant_utc, zone) }}))
+{% macro hour_start_utc(instant_utc, zone) %}{{ hour_start_by(instant_utc, local_time(instant_utc, zone)) }}{% endmacro %}
+
+{#- The same, where the instant's wall-clock time is known. -#}
+{% macro hour_start_by(instant_utc, local) %}{{ return(adapter.dispatch('hour_start_by')(instant_utc, local)) }}{% endmacro %}
+
+{% macro default__hour_start_by(instant_utc, local) -%}
+{%- set since = dbt.datediff("date_trunc('hour', " ~ local ~ ")", local, 'millisecond') -%}
+{{ dbt.dateadd('millisecond', 'cast(-' ~ since ~ ' as integer)', instant_utc) }}
+{%- endmacro %}
+
+{% macro duckdb__hour_start_by(instant_utc, local) -%}
+{{ instant_utc }} - ({{ local }} - date_trunc('hour', {{ local }}))
 {%- endmacro %}
 
 {#- mon to sun, as the contract `stores` has them. 5 January 1970 was a Monday; EXTRACT(DOW) counts from another day in

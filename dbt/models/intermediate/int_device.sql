@@ -3,9 +3,9 @@ select
     asset.asset_id,
     asset.asset_class,
     asset.status,
-    {{ struct_field('device', 'device_id') }} as device_id,
-    {{ struct_field('device', 'metric') }} as metric,
-    {{ struct_field('device', 'interval_s') }} as interval_s,
+    {{ struct_field('device', 'device_id', 'varchar') }} as device_id,
+    {{ struct_field('device', 'metric', 'varchar') }} as metric,
+    {{ struct_field('device', 'interval_s', 'bigint') }} as interval_s,
     asset.valid_from_utc,
     asset.valid_to_utc
 from {{ ref('dim_asset') }} as asset

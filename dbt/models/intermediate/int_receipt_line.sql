@@ -9,15 +9,15 @@ select
     receipt.lane_id,
     receipt.customer_id,
     receipt.currency,
-    {{ struct_field('line', 'line_no') }} as line_no,
-    {{ product_code('coalesce(' ~ struct_field('line', 'gtin') ~ ', ' ~ struct_field('line', 'plu') ~ ')') }} as product_id,
-    {{ struct_field('line', 'department') }} as department,
+    {{ struct_field('line', 'line_no', 'bigint') }} as line_no,
+    {{ product_code('coalesce(' ~ struct_field('line', 'gtin', 'varchar') ~ ', ' ~ struct_field('line', 'plu', 'varchar') ~ ')') }} as product_id,
+    {{ struct_field('line', 'department', 'varchar') }} as department,
     cast({{ struct_field('line', 'quantity') }} as decimal(18, 3)) as quantity,
     cast({{ struct_field('line', 'weight') }} as decimal(18, 3)) as weight_kg,
-    {{ major_units(struct_field('line', 'unit_price'), 'receipt.currency') }} as unit_price,
-    {{ major_units(struct_field('line', 'discount'), 'receipt.currency') }} as discount,
-    {{ major_units(struct_field('line', 'tax'), 'receipt.currency') }} as tax,
-    {{ major_units(struct_field('line', 'amount'), 'receipt.currency') }} as amount,
-    {{ struct_field('line', 'voided') }} as is_voided
+    {{ major_units(struct_field('line', 'unit_price', 'bigint'), 'receipt.currency') }} as unit_price,
+    {{ major_units(struct_field('line', 'discount', 'bigint'), 'receipt.currency') }} as discount,
+    {{ major_units(struct_field('line', 'tax', 'bigint'), 'receipt.currency') }} as tax,
+    {{ major_units(struct_field('line', 'amount', 'bigint'), 'receipt.currency') }} as amount,
+    {{ struct_field('line', 'voided', 'boolean') }} as is_voided
 from {{ ref('stg_pos_transactions') }} as receipt
 {{ each_element('receipt.lines', 'line') }}

@@ -15,9 +15,7 @@ hours as (
 
     select
         *,
-        -- The instant at which the local hour began: right in zones with half hours, and the hour that the clock
-        -- shows twice in autumn stays two hours.
-        event_time_utc - (local_time - date_trunc('hour', local_time)) as hour_start_utc
+        {{ hour_start_by('event_time_utc', 'local_time') }} as hour_start_utc
     from placed
 
 ),

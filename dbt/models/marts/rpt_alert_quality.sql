@@ -57,7 +57,7 @@ select
     cast(sum(acknowledgements) as bigint) as acknowledgements,
     cast(sum(case when acknowledgements = 0 and ended_at_utc is null then 1 else 0 end) as bigint)
         as waiting_for_somebody,
-    cast(round(sum(minutes_to_acknowledge) / nullif(count(minutes_to_acknowledge), 0), 2) as decimal(18, 2))
+    cast(round({{ quotient('sum(minutes_to_acknowledge)', 'count(minutes_to_acknowledge)') }}, 2) as decimal(18, 2))
         as minutes_to_acknowledge_avg,
     max(minutes_to_acknowledge) as minutes_to_acknowledge_max,
     cast(sum(case when needs_closing then 1 else 0 end) as bigint) as waiting_for_closing,

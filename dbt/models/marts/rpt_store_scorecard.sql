@@ -110,7 +110,7 @@ select
     store.currency,
     cast(sales.baskets as bigint) as baskets,
     cast(sales.net_sales as decimal(18, 3)) as net_sales,
-    cast(round(sales.net_sales / nullif(sales.baskets, 0), 3) as decimal(18, 3)) as average_basket,
+    cast(round({{ quotient('sales.net_sales', 'sales.baskets') }}, 3) as decimal(18, 3)) as average_basket,
     cast(sales.returned as decimal(18, 3)) as returned,
     cast(traffic.entered as bigint) as entered,
     {{ percent('sales.baskets', 'traffic.entered') }} as baskets_per_100_entered,
@@ -137,7 +137,7 @@ select
     alerts.minutes_to_acknowledge_max,
     cast(pickup.orders as bigint) as pickup_orders,
     {{ percent('pickup.ready_in_time', 'pickup.ready_known') }} as pickup_ready_in_time_percent,
-    cast(round(pickup.minutes_waited / nullif(pickup.waits, 0), 2) as decimal(18, 2)) as pickup_minutes_waited_avg,
+    cast(round({{ quotient('pickup.minutes_waited', 'pickup.waits') }}, 2) as decimal(18, 2)) as pickup_minutes_waited_avg,
     cast(pickup.long_waits as bigint) as pickup_long_waits
 from store_days
 left join {{ ref('dim_store') }} as store

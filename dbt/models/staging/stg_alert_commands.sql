@@ -19,7 +19,7 @@ select
     rrule,
     lasts_s,
     cancels,
-    {{ struct_field('resolution', 'cause') }} as cause,
-    {{ struct_field('resolution', 'action') }} as action,
-    {{ struct_field('resolution', 'goods') }} as goods
+    {{ struct_field('resolution', 'cause', 'varchar') }} as cause,
+    {{ struct_field('resolution', 'action', 'varchar') }} as action,
+    {{ struct_field('resolution', 'goods', 'varchar') }} as goods
 from {{ source('silver', 'alert_commands') }}

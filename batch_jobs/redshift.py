@@ -1,0 +1,91 @@
+"""What brings silver into Redshift: each table's DDL, the manifest of its current snapshot, and the COPY that loads it.
+
+COPY of a Delta table's folder would read files that Delta has removed; so it is told the files of one snapshot by name.
+Silver on Redshift has a table's columns without its partition column, which stands in no Parquet file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch_jobs.errors import LakeError
+from batch_jobs.tables import path_of
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One table to load. files: Parquet files of its snapshot; columns: theirs, in their order, by Redshift's types."""
+
+    table: str
+    files: tuple[Path, ...]
+    columns: tuple[tuple[str, str], ...]
+
+    def create(self, schema: str) -> str:
+        columns = ",\n".join(f'    "{name}" {kind}' for name, kind in self.columns)
+        return f"create table {schema}.{self.table} (\n{columns}\n)"
+
+    def copy(self, schema: str, manifest: str, role: str) -> str:
+        """manifest: where it lies, s3://; role: ARN of the role that may read the lake."""
+        columns = ", ".join(f'"{name}"' for name, _ in self.columns)
+        return (
+            f"copy {schema}.{self.table} ({columns})\nfrom '{manifest}'\niam_role '{role}'\n"
+            "format as parquet serializetojson manifest"
+        )
+
+    def manifest(self, root: Path, url: str) -> dict[str, Any]:
+        """The files, as COPY wants them. root: the lake's folder, which is known to Redshift as url."""
+        entries = [
+            {
+                "url": f"{url}/{file.relative_to(root).as_posix()}",
+                "mandatory": True,
+                "meta": {"content_length": file.stat().st_size},
+            }
+            for file in self.files
+        ]
+        return {"entries": entries}
+
+
+def load_of(lake: Path, table: str) -> Load:
+    """What there is to load of <lake>/silver/<table>, by the newest version in Delta's log.
+
+    Raises LakeError for a table with deletion vectors, whose files have rows that are gone, and one without files.
+    """
+    path = path_of(str(lake.resolve()), "silver", table)
+    with duckdb.connect() as connection:
+        connection.execute("LOAD delta")
+        try:
+            found = connection.execute("SELECT data_file, have_deletes FROM delta_list_files(?) ORDER BY 1", [path])
+            rows = found.fetchall()
+        except duckdb.Error as error:
+            raise LakeError(f"{path}: not read as a Delta table: {error}") from error
+    if marked := [file for file, deletes in rows if deletes]:
+        raise LakeError(f"{path}: {marked[0]} has deletion vectors, which COPY cannot follow; run OPTIMIZE … purge")
+    if not rows:
+        raise LakeError(f"{path}: no files in its snapshot, so nothing to COPY")
+    files = tuple(Path(file) for file, _ in rows)
+    schema = pq.read_schema(files[0])
+    return Load(table, files, tuple((field.name, _type(field.type)) for field in schema))
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_nested(kind):
+        return "super"
+    if pa.types.is_timestamp(kind):
+        return "timestamp"
+    if pa.types.is_date(kind):
+        return "date"
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_integer(kind):
+        return "bigint" if kind.bit_width == 64 else "integer"
+    if pa.types.is_floating(kind):
+        return "double precision"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "varchar(65535)"  # Redshift's plain VARCHAR holds 256 bytes, and COPY of a longer text fails
+    raise LakeError(f"no type of Redshift for {kind}")
