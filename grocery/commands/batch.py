@@ -45,7 +45,7 @@ def bronze(only: Names = None) -> None:
 
     Reads committed records from where the last run stopped to the end of each topic, then stops.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         at_work.bronze(chosen(only))
 
 
@@ -56,7 +56,7 @@ def silver(only: Names = None) -> None:
     A record that breaks its contract goes to quarantine with the reasons. Each bronze row is inserted, a duplicate, or
     quarantined; the counts must add up, or the command fails.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         at_work.silver(chosen(only))
 
 
@@ -66,7 +66,7 @@ def quality(only: Names = None, accept: Accept = False) -> None:
 
     Exit code 1: a critical expectation failed. Gold is not built until it passes, or is accepted. Warnings are told.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         at_work.quality(chosen(only), accept)
 
 
@@ -77,7 +77,7 @@ def gold() -> None:
     Refuses while a critical expectation of the quality gate stands open. Exit code 1: a model or a test failed; then
     the old gold stays.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         at_work.gold()
 
 
@@ -92,7 +92,7 @@ def run(accept: Accept = False) -> None:
 
     Exit code 1: a step failed, a critical expectation failed (gold is not built then), or a dbt model or test failed.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         everything = all_contracts()
         at_work.bronze(everything)
         at_work.silver(everything)
@@ -234,7 +234,7 @@ class _Stop(Exception):
 
 
 @contextlib.contextmanager
-def _spark_run() -> Iterator[_AtWork]:
+def spark_run() -> Iterator[_AtWork]:
     """A run on this workspace's lake, alone on it; what a user can set right ends it with one line and exit code 1."""
     from rich.console import Console
 
