@@ -1,24 +1,41 @@
-"""Quarantine, looked into: what was set aside, why, and what each reason means.
+"""Quarantine: what was set aside, why, and how it becomes events once the contract or the sender's mistake is mended.
 
-DuckDB reads the Delta tables of a lake that is a folder; that takes a second, and no Spark.
+Looking (`groups`, `find`) is DuckDB's over the Delta tables and takes a second. A replay is Spark's, by the code of
+silver: quarantine's rows are judged by today's contract, as if they had come in just now.
+
+    take what is set aside -> judge -> merge the good into silver -> check the counts -> mark them -> account
+
+Each row that a replay takes is `replayed` (its record stands in silver now), `duplicate` (its event was there from
+another record) or `quarantined` as before, with the reasons it has today. A row that left is marked and stays as a
+record of what had been wrong; it is not taken again.
+
+A second replay finds nothing to do and makes no new version. One that was killed is done again: silver goes by key, a
+row that was not marked is taken again, and marks that were not accounted for are by the next replay.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_jobs import tables
+from batch_jobs import silver, tables
+from batch_jobs.errors import CountsDontAddUp, LakeError
+from batch_jobs.run import Run, in_parallel
+from batch_jobs.silver import DUPLICATE, QUARANTINED, Judged
+from batch_jobs.tables import COORDINATES, Layout
 from schemas.contract import Contract
 
 if TYPE_CHECKING:
     import duckdb
+    from pyspark.sql import DataFrame, SparkSession
 
+REPLAYED = "replayed"
+"""The disposition of a record that stands in silver because of a replay."""
 MEANINGS = {
     "json": "the record is not one JSON object",
     "required": "a field that every such event has is missing",
@@ -36,6 +53,7 @@ MEANINGS = {
     "format": "no such day or time of day",
     "items": "the list is too short",
     "clock": "the event says it happened more than two hours after it arrived: its sender's clock is wrong",
+    "id_conflict": "silver has an event of this id on another date near by: ids must not be used twice",
 }
 """Reason code -> what it says, in words."""
 
@@ -55,6 +73,196 @@ class Choice:
     run: str | None = None
 
 
+# ---- replay
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What became of one contract's rows that were taken. reasons: of those that stay, the most frequent first.
+
+    changed: whether anything was written; a row that stays with the same reasons is left as it is.
+    """
+
+    contract: str
+    rows: int = 0
+    replayed: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    changed: bool = False
+
+    def check(self) -> None:
+        """Raises CountsDontAddUp."""
+        found = self.replayed + self.duplicate + self.quarantined
+        if found != self.rows:
+            raise CountsDontAddUp(
+                f"replay {self.contract}: {self.rows} rows of quarantine, but {self.replayed} replayed + "
+                f"{self.duplicate} duplicate + {self.quarantined} quarantined = {found}; nothing is lost, all of them "
+                "are still in quarantine. The replay stops before it marks any; run it again"
+            )
+
+
+def replay(
+    spark: SparkSession,
+    run: Run,
+    contracts: Iterable[Contract],
+    choice: Choice | None = None,
+    *,
+    dry_run: bool = False,
+    on_done: Callable[[Replayed], None] | None = None,
+) -> list[Replayed]:
+    """Judge what is set aside by today's contracts, some at a time. Raises CountsDontAddUp, LakeError, BatchError.
+
+    dry_run: say what would become of it, and write nothing.
+    """
+    choice = choice or Choice()
+    kept = [item for item in contracts if tables.snapshot(spark, tables.quarantine_layout(run.lake, item).path)]
+
+    def work(item: Contract) -> Replayed:
+        return _replay(spark, run, item, choice, dry_run)
+
+    done: list[Replayed] = []
+    try:
+        done = in_parallel("replay", kept, work, on_done)
+    except Exception as error:
+        done = getattr(error, "results", [])
+        raise
+    finally:
+        if not dry_run:
+            _account(spark, run, kept, done)
+    return done
+
+
+def _replay(spark: SparkSession, run: Run, item: Contract, choice: Choice, dry_run: bool) -> Replayed:
+    """One contract. Raises CountsDontAddUp, LakeError."""
+    layout, kept = tables.silver_layout(run.lake, item), tables.quarantine_layout(run.lake, item)
+    target = tables.snapshot(spark, layout.path)
+    if target is None:
+        raise LakeError(f"{layout.path}: there is no such table; run `grocery batch silver` first")
+    if not dry_run:
+        target = tables.ensure(spark, layout)
+        tables.ensure(spark, kept)
+    result = Replayed(item.name)
+    taken = _taken(tables.read(spark, kept.path), choice).withColumnRenamed("reasons", "told")
+    judged = silver.judge(spark, item, layout, target, taken)
+    result.rows = judged.number
+    if not judged.number:
+        return result
+    result.reasons = silver.count_reasons(judged.bad)
+    result.quarantined = judged.bad.count()
+    if dry_run:
+        if judged.good_dates:
+            result.replayed, result.duplicate = _forecast(spark, layout, judged)
+        result.check()
+        return result
+    if judged.good_dates:
+        silver.insert_events(spark, item, target, judged, run)
+        result.replayed, result.duplicate = silver.count_events(spark, layout, judged)
+    result.check()
+    result.changed = _mark(spark, run, layout, kept, judged)
+    tables.ensure(spark, layout)
+    return result
+
+
+def _taken(rows: DataFrame, choice: Choice) -> DataFrame:
+    """Those of the choice that are set aside still."""
+    from pyspark.sql import functions as f
+
+    if "replayed_at" in rows.columns:  # a dry run adds no column to a table of before
+        rows = rows.where("replayed_at IS NULL")
+    if choice.reason:
+        rows = rows.where(f.exists("reasons", lambda one: (one == choice.reason) | one.startswith(f"{choice.reason}:")))
+    if choice.first:
+        rows = rows.where(f.col("arrived_date") >= choice.first)
+    if choice.last:
+        rows = rows.where(f.col("arrived_date") <= choice.last)
+    if choice.run:
+        rows = rows.where(f.col("run_id") == choice.run)
+    return rows
+
+
+def _forecast(spark: SparkSession, layout: Layout, judged: Judged) -> tuple[int, int]:
+    """(replayed, duplicate) as silver would show it: a row of its own, or another record's."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as f
+
+    there = tables.read(spark, layout.path).where(tables.date_list("event_date", judged.good_dates))
+    there = there.select("event_date", "event_id", f.struct(*COORDINATES).alias("theirs"))
+    good = judged.good.select(
+        "event_date", f.col("event.event_id").alias("event_id"), f.struct(*COORDINATES).alias("mine")
+    )
+    first = f.min("mine").over(Window.partitionBy("event_date", "event_id"))
+    stands = good.join(there, ["event_date", "event_id"], "left").select(
+        (f.col("mine") == f.coalesce("theirs", first)).alias("ours")
+    )
+    row = stands.agg(f.count_if("ours").alias("ours"), f.count_if(~f.col("ours")).alias("others")).first()
+    return row.ours, row.others
+
+
+def _mark(spark: SparkSession, run: Run, layout: Layout, kept: Layout, judged: Judged) -> bool:
+    """Mark the rows that left, give the others the reasons they have today; whether there was anything to write."""
+    from delta.tables import DeltaTable
+    from pyspark.sql import functions as f
+
+    key = list(COORDINATES)
+    rows = judged.rows.select(*key, "arrived_date", "told", "reasons", f.lit(None).cast("string").alias("became"))
+    news = rows.where((f.size("reasons") > 0) & (f.col("reasons") != f.col("told")))
+    if judged.good_dates:
+        became = f.when(f.col("ours"), REPLAYED).otherwise(DUPLICATE).alias("left_as")
+        left = silver.stands(spark, layout, judged).select(*key, became)
+        news = news.union(rows.join(left, key).select(*rows.columns[:-1], "left_as"))
+    news = news.dropDuplicates(key).localCheckpoint()
+    dates = [row.arrived_date for row in news.select("arrived_date").distinct().collect()]
+    if not dates:
+        return False
+    same = " AND ".join(f"old.{column} = new.{column}" for column in key)
+    mark = {"replayed_at": f.lit(run.at), "replayed_run": f.lit(run.id), "replayed_as": "new.became"}
+    (
+        DeltaTable.forPath(spark, kept.path)
+        .alias("old")
+        .merge(news.alias("new"), f"{tables.date_list('old.arrived_date', dates)} AND {same}")
+        .whenMatchedUpdate("new.became IS NOT NULL", set=mark)
+        .whenMatchedUpdate(set={"reasons": "new.reasons"})
+        .execute()
+    )
+    return True
+
+
+def _account(spark: SparkSession, run: Run, kept: Sequence[Contract], done: Sequence[Replayed]) -> None:
+    """Write to audit.dispositions what the marks say and it does not have yet, of this replay and of killed ones."""
+    from pyspark.sql import functions as f
+
+    at = datetime.now(UTC)
+    path = tables.dispositions_layout(run.lake).path
+    known = set()
+    if tables.snapshot(spark, path) is not None:
+        replays = tables.read(spark, path).where("bronze_version IS NULL")
+        known = {(row.run_id, row.contract) for row in replays.select("run_id", "contract").distinct().collect()}
+    stayed = {one.contract: one.quarantined for one in done if one.changed}
+    rows = []
+    for item in kept:
+        found: dict[str, dict[str, int]] = {run.id: {}} if item.name in stayed else {}
+        marks = tables.read(spark, tables.quarantine_layout(run.lake, item).path)
+        if "replayed_run" in marks.columns:
+            marked = marks.where("replayed_run IS NOT NULL").groupBy("replayed_run", "replayed_as")
+            for name, became, number in marked.agg(f.count("*")).collect():
+                found.setdefault(name, {})[became] = number
+        now = tables.snapshot(spark, tables.silver_layout(run.lake, item).path)
+        for name, counts in found.items():
+            if (name, item.name) in known:
+                continue
+            counts = {REPLAYED: 0, DUPLICATE: 0} | counts
+            if name == run.id:
+                counts[QUARANTINED] = stayed.get(item.name, 0)
+            rows += [
+                (name, item.name, became, number, at, None, None, now and now.id) for became, number in counts.items()
+            ]
+    silver.record(spark, run.lake, rows)
+
+
+# ---- look
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """One contract's records of one reason that arrived on one day. example: the first one's coordinates."""
@@ -70,7 +278,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """One record."""
+    """One record. replayed_at, _run, _as: None while it is set aside."""
 
     contract: str
     topic: str
@@ -83,6 +291,9 @@ class Aside:
     key: str | None
     payload: str | None
     reasons: list[str]
+    replayed_at: datetime | None
+    replayed_run: str | None
+    replayed_as: str | None
 
     @property
     def place(self) -> str:
@@ -93,18 +304,23 @@ _PLACE = re.compile(r"(.+)/(\d+)/(\d+)")
 _EMPTY = """SELECT NULL::VARCHAR AS contract, NULL::VARCHAR AS topic, NULL::VARCHAR AS topic_id,
     NULL::INTEGER AS "partition", NULL::BIGINT AS "offset", NULL::TIMESTAMPTZ AS arrived_at,
     NULL::TIMESTAMPTZ AS loaded_at, NULL::VARCHAR AS run_id, NULL::VARCHAR AS key, NULL::VARCHAR AS payload,
-    NULL::VARCHAR[] AS reasons, NULL::DATE AS arrived_date WHERE false"""
+    NULL::VARCHAR[] AS reasons, NULL::DATE AS arrived_date, NULL::TIMESTAMPTZ AS replayed_at,
+    NULL::VARCHAR AS replayed_run, NULL::VARCHAR AS replayed_as WHERE false"""
 
 
-def groups(lake: str, contracts: Iterable[Contract], choice: Choice | None = None) -> tuple[list[Group], int]:
+def groups(
+    lake: str, contracts: Iterable[Contract], choice: Choice | None = None, *, everything: bool = False
+) -> tuple[list[Group], int]:
     """(what is set aside, by contract, reason and day; how many records). A record counts under each of its reasons.
 
-    Raises NotThere for a reason that no record there has.
+    everything: those that were replayed since, too. Raises NotThere for a reason that no record there has.
     """
     choice = choice or Choice()
     with _open(lake, contracts) as db:
         _check_reason(db, choice)
         tests, values = _tests(choice)
+        if not everything:
+            tests.append("replayed_at IS NULL")
         where = " AND ".join(tests) or "true"
         (records,) = db.execute(f"SELECT count(*) FROM aside WHERE {where}", values).fetchone()
         found = db.execute(
@@ -132,7 +348,7 @@ def find(lake: str, contracts: Iterable[Contract], name: str) -> Aside:
     with _open(lake, contracts) as db:
         found = db.execute(
             f"""SELECT contract, topic, topic_id, "partition", "offset", arrived_at, loaded_at, run_id, key, payload,
-                reasons
+                reasons, replayed_at, replayed_run, replayed_as
             FROM aside WHERE {where} ORDER BY arrived_at, topic, topic_id, "partition", "offset" """,
             values,
         ).fetchall()
@@ -166,6 +382,12 @@ def meanings(item: Contract, payload: str | None, reasons: Iterable[str]) -> tup
         code = reason.partition(":")[0]
         told.append((reason, said.get(reason) or MEANINGS.get(code, "")))
     return told, breaches == []
+
+
+def check_reason(lake: str, contracts: Iterable[Contract], choice: Choice) -> None:
+    """Raises NotThere for a reason that no record of these contracts has, or had."""
+    with _open(lake, contracts) as db:
+        _check_reason(db, choice)
 
 
 def _check_reason(db: duckdb.DuckDBPyConnection, choice: Choice) -> None:
@@ -202,7 +424,7 @@ def _open(lake: str, contracts: Iterable[Contract]) -> duckdb.DuckDBPyConnection
     if "://" in lake:
         raise ValueError(
             f"{lake}: quarantine is listed from a folder; ask Athena for a lake on S3, e.g. "
-            "SELECT * FROM grocery_quarantine.sensor_readings"
+            "SELECT * FROM grocery_quarantine.sensor_readings WHERE replayed_at IS NULL"
         )
     import_delta()
     db = duckdb.connect()

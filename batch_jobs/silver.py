@@ -2,6 +2,10 @@
 
     read what bronze has gained -> conform (parse, reasons) -> split -> merge the good, keep the bad -> account
 
+An event id belongs to one event date: what brings it again for a date that is `x-max-lateness` and a week
+away or less is an `id_conflict` and set aside as well. What stands in silver stands; of new records, the smallest
+coordinates do. Further apart the two are two events: only the dates around those of the new rows are looked at.
+
 Each bronze row gets exactly one disposition: `inserted`, `duplicate` (its event is in silver from another record) or
 `quarantined`. They are counted in the tables after the writes, must add up to the bronze rows, and are then written to
 audit.dispositions together with the bronze version they reach to. That last write is what moves the job on.
@@ -12,9 +16,11 @@ in full: both writes go by key (event id and date; coordinates), so what is ther
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from batch_jobs import tables
@@ -27,11 +33,15 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 INSERTED, DUPLICATE, QUARANTINED = DISPOSITIONS = ("inserted", "duplicate", "quarantined")
+ID_CONFLICT = "id_conflict:/event_id"
+_ORDER = ("topic", "partition", "offset", "topic_id")
 BROADCAST_ROWS = 300_000
 """Up to so many new rows are held against a table without a shuffle; their keys take some 30 MB."""
 MAX_AHEAD = timedelta(hours=2)
 """How far an event's own clock may run ahead of its arrival, as at the gate: what was put straight on a topic is held
 against the same limits."""
+BEYOND_LATENESS = timedelta(days=7)
+"""How much further apart than a contract's `x-max-lateness` an id is looked for on another date."""
 
 
 @dataclass(slots=True)
@@ -100,14 +110,13 @@ def progress(spark: SparkSession, lake: str) -> Progress:
     path = tables.dispositions_layout(lake).path
     if tables.snapshot(spark, path) is None:
         return {}
-    reached = tables.read(spark, path).groupBy("contract", "bronze_id", "silver_id").agg(f.max("bronze_version"))
+    silver_runs = tables.read(spark, path).where("bronze_version IS NOT NULL")
+    reached = silver_runs.groupBy("contract", "bronze_id", "silver_id").agg(f.max("bronze_version"))
     return {(name, bronze_id, silver_id): upto for name, bronze_id, silver_id, upto in reached.collect()}
 
 
 def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress) -> Curated:
     """One contract. Raises CountsDontAddUp, LakeError."""
-    from pyspark import StorageLevel
-
     source = tables.ensure(spark, tables.bronze_layout(run.lake, item))
     layout = tables.silver_layout(run.lake, item)
     target = tables.ensure(spark, layout)
@@ -117,23 +126,63 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
         return result
 
     received = tables.added(spark, tables.path_of(run.lake, "bronze", item.table), after, source.version)
-    # A checkpoint, not a cache: what follows is planned without the row checks' thousand expressions in each plan.
-    rows = conform(received, item).localCheckpoint(storageLevel=StorageLevel.MEMORY_AND_DISK)
-    good_dates, bad_dates, result.rows = _survey(rows)
-    if not result.rows:
+    found = judge(spark, item, layout, target, received)
+    result.rows = found.number
+    if not found.number:
         return result
-    good, bad = split(rows)
-    if good_dates:
-        _insert_events(spark, item, target, one_per_event(good), run, good_dates)
-        result.inserted, result.duplicate = _count_events(spark, layout, good, good_dates, result.rows)
-    if bad_dates:
+    if found.good_dates:
+        insert_events(spark, item, target, found, run)
+        result.inserted, result.duplicate = count_events(spark, layout, found)
+    if found.bad_dates:
         kept = tables.quarantine_layout(run.lake, item)
-        _insert_quarantined(spark, kept, bad, run, bad_dates)
-        result.quarantined = _count_quarantined(spark, kept, bad, bad_dates)
-        result.reasons = _count_reasons(bad)
+        _insert_quarantined(spark, kept, found.bad, run, found.bad_dates)
+        result.quarantined = _count_quarantined(spark, kept, found.bad, found.bad_dates)
+        result.reasons = count_reasons(found.bad)
     result.check()
     tables.ensure(spark, layout)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Records with `event`, `reasons` and `event_date`. good_dates: event dates of the events; bad_dates: arrival dates
+    of the rest; number: of all."""
+
+    rows: DataFrame
+    good_dates: list[date]
+    bad_dates: list[date]
+    number: int
+
+    @property
+    def good(self) -> DataFrame:
+        return self.rows.where(_is_event())
+
+    @property
+    def bad(self) -> DataFrame:
+        return self.rows.where(~_is_event())
+
+
+def judge(spark: SparkSession, item: Contract, layout: Layout, target: Snapshot, received: DataFrame) -> Judged:
+    """Which of the records are events, by the contract and by what silver (layout, as it is now: target) holds.
+
+    received: bronze's or quarantine's columns.
+    """
+    # A checkpoint, not a cache: what follows is planned without the row checks' thousand expressions in each plan.
+    rows = _kept(conform(received, item))
+    good_dates, bad_dates, number = _survey(rows)
+    judged = Judged(rows, good_dates, bad_dates, number)
+    strayed = conflicts(spark, item, layout, target, judged) if good_dates else None
+    if strayed is None:
+        return judged
+    rows = _kept(_set_aside(rows, received, strayed))
+    good_dates, bad_dates, _ = _survey(rows)
+    return Judged(rows, good_dates, bad_dates, number)
+
+
+def _kept(rows: DataFrame) -> DataFrame:
+    from pyspark import StorageLevel
+
+    return rows.localCheckpoint(storageLevel=StorageLevel.MEMORY_AND_DISK)
 
 
 def conform(received: DataFrame, item: Contract) -> DataFrame:
@@ -164,18 +213,93 @@ def comes_through_gate(item: Contract) -> bool:
     return item.kind == "event"
 
 
-def split(rows: DataFrame) -> tuple[DataFrame, DataFrame]:
-    """(events, the rest)."""
-    return rows.where(_is_event()), rows.where(~_is_event())
-
-
 def one_per_event(good: DataFrame) -> DataFrame:
     """One row per event id and event date: the one with the smallest coordinates."""
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
-    by_event = Window.partitionBy("event.event_id", "event_date").orderBy("topic", "partition", "offset", "topic_id")
+    by_event = Window.partitionBy("event.event_id", "event_date").orderBy(*_ORDER)
     return good.withColumn("place", f.row_number().over(by_event)).where("place = 1").drop("place")
+
+
+def window(item: Contract) -> int:
+    """Days between two event dates up to which an id may not stand on both."""
+    given = {unit: int(number) for number, unit in re.findall(r"(\d+)([DHM])", item.max_lateness)}
+    lateness = timedelta(days=given.get("D", 0), hours=given.get("H", 0), minutes=given.get("M", 0))
+    return math.ceil((lateness + BEYOND_LATENESS) / timedelta(days=1))
+
+
+def around(dates: Iterable[date], days: int) -> list[date]:
+    """Every date that is so many days or fewer from one of these."""
+    first, last = date.min.toordinal(), date.max.toordinal()
+    near = {
+        number
+        for day in dates
+        for number in range(max(first, day.toordinal() - days), min(last, day.toordinal() + days) + 1)
+    }
+    return [date.fromordinal(number) for number in sorted(near)]
+
+
+def conflicts(
+    spark: SparkSession, item: Contract, layout: Layout, target: Snapshot, judged: Judged
+) -> DataFrame | None:
+    """(event_id, event_date) of events whose id belongs to another date within the window; None where there are none.
+
+    An id belongs to the dates that silver has it on. New dates are settled in the order of their smallest coordinates:
+    one joins the id's dates unless it is too near to one of them. Reads two columns of silver, around the new dates.
+    """
+    from pyspark.sql import functions as f
+
+    if target.untouched and len(judged.good_dates) == 1:
+        return None
+    days = window(item)
+    new = judged.good.select(f.col("event.event_id").alias("event_id"), "event_date", *_ORDER)
+    ids = f.broadcast(new.select("event_id")) if judged.number <= BROADCAST_ROWS else new.select("event_id")
+    held = (
+        tables.read(spark, layout.path)
+        .where(tables.date_list("event_date", around(judged.good_dates, days)))
+        .select("event_id", "event_date")
+        .join(ids, "event_id", "left_semi")
+    )
+    by_id = new.select("event_id", "event_date").union(held).groupBy("event_id")
+    several = by_id.agg(f.min("event_date").alias("first"), f.max("event_date").alias("last")).where("first < last")
+    several = _kept(several.select("event_id"))
+    if several.isEmpty():
+        return None
+
+    first = new.join(several, "event_id", "left_semi").groupBy("event_id", "event_date")
+    first = first.agg(f.min(f.struct(*_ORDER)).alias("place"))
+    mine = first.groupBy("event_id").agg(f.sort_array(f.collect_list(f.struct("place", "event_date"))).alias("mine"))
+    theirs = (
+        held.join(several, "event_id", "left_semi").groupBy("event_id").agg(f.collect_set("event_date").alias("held"))
+    )
+
+    def settle(dates: Column, one: Column) -> Column:
+        day = one["event_date"]
+        near = f.exists(dates, lambda other: f.abs(f.datediff(other, day)) <= days)
+        return f.when(near & ~f.array_contains(dates, day), dates).otherwise(f.array_union(dates, f.array(day)))
+
+    dates = f.aggregate("mine", f.coalesce("held", f.array().cast("array<date>")), settle)
+    strayed = f.array_except(f.transform("mine", lambda one: one["event_date"]), dates)
+    found = mine.join(theirs, "event_id", "left").select("event_id", f.explode(strayed).alias("event_date"))
+    found = _kept(found)
+    return None if found.isEmpty() else found
+
+
+def _set_aside(rows: DataFrame, received: DataFrame, strayed: DataFrame) -> DataFrame:
+    """The rows, those of these events with the reason and, from what was received, their payload again."""
+    from pyspark.sql import functions as f
+
+    events = rows.where(_is_event()).select(*COORDINATES, f.col("event.event_id").alias("event_id"), "event_date")
+    theirs = events.join(strayed, ["event_id", "event_date"], "left_semi").select(*COORDINATES)
+    again = received.join(theirs, list(COORDINATES), "left_semi").dropDuplicates(list(COORDINATES))
+    again = again.select(*COORDINATES, f.col("payload").alias("again"), f.lit(True).alias("strayed"))
+    return (
+        rows.join(again, list(COORDINATES), "left")
+        .withColumn("reasons", f.when(f.col("strayed"), f.array(f.lit(ID_CONFLICT))).otherwise(f.col("reasons")))
+        .withColumn("payload", f.coalesce("payload", "again"))
+        .drop("again", "strayed")
+    )
 
 
 def _is_event() -> Column:
@@ -196,18 +320,17 @@ def _survey(rows: DataFrame) -> tuple[list[date], list[date], int]:
     return good, bad, sum(row["count"] for row in found)
 
 
-def _insert_events(
-    spark: SparkSession, item: Contract, target: Snapshot, events: DataFrame, run: Run, dates: list[date]
-) -> None:
+def insert_events(spark: SparkSession, item: Contract, target: Snapshot, judged: Judged, run: Run) -> None:
+    """Into silver (target: as it is now), those whose event is not there yet."""
     layout = tables.silver_layout(run.lake, item)
-    columns = _stamped(events, run).select("event.*", *lineage_of(item), "event_date")
-    _insert(spark, layout, target, columns, dates, ("event_date", "event_id"))
+    columns = _stamped(one_per_event(judged.good), run).select("event.*", *lineage_of(item), "event_date")
+    _insert(spark, layout, target, columns, judged.good_dates, ("event_date", "event_id"))
 
 
 def _insert_quarantined(spark: SparkSession, layout: Layout, bad: DataFrame, run: Run, dates: list[date]) -> None:
     target = tables.ensure(spark, layout)
-    columns = _stamped(bad, run).select(*layout.columns.fieldNames())
-    _insert(spark, layout, target, columns, dates, ("arrived_date", *COORDINATES))
+    names = [name for name in layout.columns.fieldNames() if name not in tables.REPLAYED]
+    _insert(spark, layout, target, _stamped(bad, run).select(*names), dates, ("arrived_date", *COORDINATES))
 
 
 def _insert(
@@ -237,25 +360,29 @@ def _stamped(rows: DataFrame, run: Run) -> DataFrame:
     return rows.withColumn("loaded_at", f.lit(run.at)).withColumn("run_id", f.lit(run.id))
 
 
-def _count_events(
-    spark: SparkSession, layout: Layout, good: DataFrame, dates: list[date], rows: int
-) -> tuple[int, int]:
+def count_events(spark: SparkSession, layout: Layout, judged: Judged) -> tuple[int, int]:
     """(inserted, duplicate), as silver shows it: whose record stands in the row of each event."""
     from pyspark.sql import functions as f
 
-    there = tables.read(spark, layout.path).where(tables.date_list("event_date", dates))
-    there = there.select("event_date", "event_id", f.struct(*COORDINATES).alias("theirs"))
-    ours = good.select("event_date", f.col("event.event_id").alias("event_id"), f.struct(*COORDINATES).alias("ours"))
-    ours = f.broadcast(ours) if rows <= BROADCAST_ROWS else ours
     row = (
-        ours.join(there, ["event_date", "event_id"])
-        .agg(
-            f.count_if(f.col("ours") == f.col("theirs")).alias("inserted"),
-            f.count_if(f.col("ours") != f.col("theirs")).alias("duplicate"),
-        )
+        stands(spark, layout, judged)
+        .agg(f.count_if("ours").alias("inserted"), f.count_if(~f.col("ours")).alias("duplicate"))
         .first()
     )
     return row.inserted, row.duplicate
+
+
+def stands(spark: SparkSession, layout: Layout, judged: Judged) -> DataFrame:
+    """The good records' coordinates, with `ours`: is it this record that stands in silver's row of its event?"""
+    from pyspark.sql import functions as f
+
+    there = tables.read(spark, layout.path).where(tables.date_list("event_date", judged.good_dates))
+    there = there.select("event_date", "event_id", f.struct(*COORDINATES).alias("theirs"))
+    good = judged.good.withColumn("mine", f.struct(*COORDINATES))
+    good = good.select("event_date", f.col("event.event_id").alias("event_id"), *COORDINATES, "mine")
+    good = f.broadcast(good) if judged.number <= BROADCAST_ROWS else good
+    ours = (f.col("mine") == f.col("theirs")).alias("ours")
+    return good.join(there, ["event_date", "event_id"]).select(*COORDINATES, ours)
 
 
 def _count_quarantined(spark: SparkSession, layout: Layout, bad: DataFrame, dates: list[date]) -> int:
@@ -263,7 +390,7 @@ def _count_quarantined(spark: SparkSession, layout: Layout, bad: DataFrame, date
     return bad.select(*COORDINATES).join(there, list(COORDINATES)).count()
 
 
-def _count_reasons(bad: DataFrame) -> dict[str, int]:
+def count_reasons(bad: DataFrame) -> dict[str, int]:
     from pyspark.sql import functions as f
 
     found = bad.select(f.explode("reasons").alias("reason")).groupBy("reason").count().collect()
@@ -272,17 +399,23 @@ def _count_reasons(bad: DataFrame) -> dict[str, int]:
 
 def _record(spark: SparkSession, run: Run, curated: list[Curated]) -> None:
     """Write the dispositions of one run, all contracts in one commit."""
-    from datetime import UTC, datetime
-
     at = datetime.now(UTC)
-    rows = [
-        (run.id, one.contract, name, getattr(one, name), at, one.bronze_id, one.bronze_version, one.silver_id)
-        for one in curated
-        if one.rows
-        for name in DISPOSITIONS
-    ]
+    record(
+        spark,
+        run.lake,
+        [
+            (run.id, one.contract, name, getattr(one, name), at, one.bronze_id, one.bronze_version, one.silver_id)
+            for one in curated
+            if one.rows
+            for name in DISPOSITIONS
+        ],
+    )
+
+
+def record(spark: SparkSession, lake: str, rows: list[tuple]) -> None:
+    """Add to audit.dispositions; without rows, nothing is touched."""
     if not rows:
         return
-    layout = tables.dispositions_layout(run.lake)
+    layout = tables.dispositions_layout(lake)
     tables.ensure(spark, layout)
     spark.createDataFrame(rows, layout.columns).coalesce(1).write.format("delta").mode("append").save(layout.path)

@@ -33,7 +33,10 @@ _BRONZE = """payload string, key string, cluster string, topic string, topic_id 
 # Where a silver or quarantine row comes from.
 _LINEAGE = """topic string, topic_id string, partition integer, offset long,
     arrived_at timestamp, loaded_at timestamp, run_id string"""
-_QUARANTINE = f"payload string, key string, {_LINEAGE}, reasons array<string>, arrived_date date"
+_QUARANTINE = f"""payload string, key string, {_LINEAGE}, reasons array<string>, arrived_date date,
+    replayed_at timestamp, replayed_run string, replayed_as string"""
+REPLAYED = ("replayed_at", "replayed_run", "replayed_as")
+"""Quarantine's columns of a record that is an event now; null as long as it is set aside."""
 _DISPOSITIONS = """run_id string, contract string, disposition string, rows long, at timestamp,
     bronze_id string, bronze_version long, silver_id string"""
 _QUALITY = """run_id string, contract string, expectation string, severity string, success boolean,
@@ -56,12 +59,15 @@ _COMMENTS = {
     "loaded_at": "When the run that wrote this row began (UTC)",
     "run_id": "The run that wrote this row",
     "reasons": "Why the record is no event of its contract, as code:path",
+    "replayed_at": "When the record was found to be an event after all (UTC); null while it is set aside",
+    "replayed_run": "The replay that found it",
+    "replayed_as": "replayed: it stands in silver; duplicate: its event was there from another record",
     "contract": "The contract, by its name",
-    "disposition": "What became of the rows: inserted, duplicate or quarantined",
-    "rows": "Number of bronze rows",
+    "disposition": "What became of the rows: inserted, duplicate or quarantined; of a replay: replayed, too",
+    "rows": "Number of bronze rows; of a replay: of quarantine's rows that it took",
     "at": "When this was recorded (UTC)",
     "bronze_id": "Delta's id of the bronze table",
-    "bronze_version": "Version of the bronze table up to which every row has its disposition",
+    "bronze_version": "Version of the bronze table up to which every row has its disposition; null of a replay",
     "silver_id": "Delta's id of the silver table",
     "silver_version": "Version of the silver table that was checked",
     "expectation": "What was expected, in words",

@@ -59,7 +59,7 @@ def bronze(only: Names = None) -> None:
 
     Reads committed records from where the last run stopped to the end of each topic, then stops.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         at_work.bronze(chosen(only))
 
 
@@ -88,7 +88,7 @@ def files(
 
     Exit code 1: files are set aside, now or since an earlier run. Set them right, move them away, or `--accept` them.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         taken = at_work.files(chosen(only), strays=not only, accept=accept)
         if any(one.open for one in taken):
             raise typer.Exit(1)
@@ -101,7 +101,7 @@ def silver(only: Names = None) -> None:
     A record that breaks its contract goes to quarantine with the reasons. Each bronze row is inserted, a duplicate, or
     quarantined; the counts must add up, or the command fails.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         at_work.silver(chosen(only))
 
 
@@ -111,7 +111,7 @@ def quality(only: Names = None, accept: Accept = False) -> None:
 
     Exit code 1: a critical expectation failed. Gold is not built until it passes, or is accepted. Warnings are told.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         at_work.quality(chosen(only), accept)
 
 
@@ -122,7 +122,7 @@ def gold() -> None:
     Refuses while a critical expectation of the quality gate stands open. Exit code 1: a model or a test failed; then
     the old gold stays.
     """
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         at_work.gold()
 
 
@@ -151,7 +151,7 @@ def run(
     from grocery.settings import settings
 
     ways = way or [Way.TOPICS, *([Way.FILES] if settings().landing else [])]
-    with _spark_run() as at_work:
+    with spark_run() as at_work:
         everything = all_contracts()
         taken: list[Taken] = []
         if Way.TOPICS in ways:
@@ -316,7 +316,7 @@ class _Stop(Exception):
 
 
 @contextlib.contextmanager
-def _spark_run() -> Iterator[_AtWork]:
+def spark_run() -> Iterator[_AtWork]:
     """A run on this workspace's lake, alone on it; what a user can set right ends it with one line and exit code 1."""
     from rich.console import Console
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -97,10 +97,60 @@ def test_of_the_same_event_the_smallest_coordinates_win_and_an_earlier_run_befor
     ]
 
 
-def test_the_same_id_on_another_day_is_another_event(spark, tmp_path):
-    receive(spark, tmp_path, [reading(1), reading(1, event_time="2026-10-04T12:00:00.000Z")])
+def on(day: str, number: int = 1) -> dict:
+    """A reading of that day at noon with the id of another day's."""
+    return reading(number, event_time=f"{day}T12:00:00.000Z")
+
+
+def days(spark, lake: Path) -> list[str]:
+    return [row.event_date.isoformat() for row in events(spark, lake)]
+
+
+def test_an_id_of_another_days_event_is_set_aside_whole_and_the_smallest_coordinates_stand(spark, tmp_path):
+    """Days apart that are too near: 8, a week and the 6 h of x-max-lateness, begun days counting whole."""
+    receive(spark, tmp_path, [on("2026-10-04"), on("2026-10-04"), reading(2)], partition=1)
+    receive(spark, tmp_path, [on("2026-10-05"), on("2026-09-27"), on("2026-10-05")], partition=0)
     (done,) = silver.silver(spark, a_run(tmp_path), [READINGS])
-    assert done.inserted == 2
+    assert (done.rows, done.inserted, done.duplicate, done.quarantined) == (6, 2, 1, 3)
+    assert done.reasons == {"id_conflict:/event_id": 3}
+    assert days(spark, tmp_path) == ["2026-10-05", "2026-10-05"]
+    kept = tables.read(spark, tables.path_of(str(tmp_path), "quarantine", READINGS.table)).orderBy(
+        "partition", "offset"
+    )
+    assert [(row.partition, row.offset) for row in kept.collect()] == [(0, 1), (1, 0), (1, 1)]
+    assert json.loads(kept.first().payload)["event_time"] == "2026-09-27T12:00:00.000Z"
+
+
+def test_what_stands_in_silver_stands_and_an_id_further_away_is_another_event(spark, tmp_path):
+    receive(spark, tmp_path, [on("2026-09-20")], partition=1)
+    silver.silver(spark, a_run(tmp_path), [READINGS])
+    late = [on("2026-09-28"), on("2026-09-20"), on("2026-09-29"), on("2026-10-05"), on("2026-09-12"), on("2026-09-11")]
+    receive(spark, tmp_path, late, partition=0)
+    (done,) = silver.silver(spark, a_run(tmp_path, "r2"), [READINGS])
+    assert (done.rows, done.inserted, done.duplicate, done.quarantined) == (6, 2, 1, 3)
+    assert days(spark, tmp_path) == ["2026-09-11", "2026-09-20", "2026-09-29"]
+    assert sorted(quarantined(spark, tmp_path)) == [0, 3, 4]
+
+
+def test_of_ids_in_a_row_of_days_the_same_stand_whatever_the_order_they_lie_in(spark, tmp_path):
+    """The 29th is too near to the 24th, which is set aside for the 20th's sake and so stands in nobody's way."""
+    for name, files in (("one", [(0, 1, 2)]), ("other", [(2,), (1,), (0,)])):
+        lake = tmp_path / name
+        told = [on("2026-09-20"), on("2026-09-24"), on("2026-09-29")]
+        for numbers in files:
+            for number in numbers:
+                receive(spark, lake, [told[number]], first_offset=number)
+        silver.silver(spark, a_run(lake), [READINGS])
+        assert days(spark, lake) == ["2026-09-20", "2026-09-29"]
+        assert quarantined(spark, lake) == {1: ["id_conflict:/event_id"]}
+
+
+def test_the_window_is_the_contracts_lateness_and_a_week_in_whole_days_and_ends_with_the_calendar():
+    assert silver.window(READINGS) == 8
+    assert silver.window(replace(READINGS, schema=READINGS.schema | {"x-max-lateness": "P2DT1H30M"})) == 10
+    assert silver.window(replace(READINGS, schema=READINGS.schema | {"x-max-lateness": "P3D"})) == 10
+    assert [day.day for day in silver.around([date(9999, 12, 30), date(9999, 12, 29)], 2)] == [27, 28, 29, 30, 31]
+    assert silver.around([date(1, 1, 1)], 1) == [date(1, 1, 1), date(1, 1, 2)]
 
 
 @pytest.mark.system

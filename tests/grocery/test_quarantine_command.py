@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from batch_jobs.quarantine import MEANINGS, Choice, groups, meanings
+from batch_jobs import quarantine
+from batch_jobs.quarantine import MEANINGS, Choice, Replayed, groups, meanings
 from grocery.cli import app
+from grocery.commands.quarantine import show_replayed
 from grocery.settings import settings
 from schemas.contract import all_contracts, contract
 from schemas.validate import validator
@@ -30,6 +34,9 @@ COLUMNS = pa.schema(
         "run_id": pa.string(),
         "reasons": pa.list_(pa.string()),
         "arrived_date": pa.date32(),
+        "replayed_at": INSTANT,
+        "replayed_run": pa.string(),
+        "replayed_as": pa.string(),
     }
 )
 DELTA = {"int32": "integer", "int64": "long", "date32[day]": "date", "timestamp[us, tz=UTC]": "timestamp"}
@@ -44,13 +51,14 @@ def aside(offset: int, payload: Any, *reasons: str, days: int = 0, item=READINGS
     return row | {"payload": payload, "reasons": list(reasons), "arrived_date": at.date()} | more
 
 
-def write(lake: Path, rows: list[dict[str, Any]], item=READINGS) -> None:
-    """As Spark would have written it, in one file."""
+def write(lake: Path, rows: list[dict[str, Any]], item=READINGS, without: tuple[str, ...] = ()) -> None:
+    """As Spark would have written it, in one file; without: columns that a table of before has not."""
     folder = lake / "quarantine" / item.table
     (folder / "_delta_log").mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows, COLUMNS), folder / "rows.parquet")
+    columns = pa.schema([one for one in COLUMNS if one.name not in without])
+    pq.write_table(pa.Table.from_pylist(rows, columns), folder / "rows.parquet")
     fields = []
-    for one in COLUMNS:
+    for one in columns:
         kind: Any = DELTA.get(str(one.type), "string")
         if one.name == "reasons":
             kind = {"type": "array", "elementType": "string", "containsNull": True}
@@ -68,19 +76,20 @@ LANES = contract("lane-status")
 
 @pytest.fixture
 def lake(tmp_path) -> Path:
-    """Readings set aside on two days, and a broken lane status."""
+    """Readings set aside on two days, one of them replayed since, and a broken lane status."""
     found = tmp_path / "lake"
+    replayed = {"replayed_at": NOON + timedelta(days=3), "replayed_run": "again", "replayed_as": "replayed"}
     write(
         found,
         [
             aside(7, reading(1, value="cold", unit="K"), "type:/value", "unit:/unit"),
             aside(3, reading(2, value="warm"), "type:/value"),
             aside(9, "{broken", "json:", days=1),
-            aside(11, reading(3, unit="K"), "unit:/unit", days=1),
-            aside(12, reading(2, value="warm"), "clock:/event_time", days=1),
+            aside(11, reading(3, unit="K"), "unit:/unit", days=1, **replayed),
+            aside(12, reading(2, value="warm"), "id_conflict:/event_id", days=1),
         ],
     )
-    write(found, [aside(1, "[]", "json:", item=LANES)], LANES)
+    write(found, [aside(1, "[]", "json:", item=LANES)], LANES, without=("replayed_at", "replayed_run", "replayed_as"))
     return found
 
 
@@ -103,18 +112,17 @@ def test_what_is_set_aside_is_counted_by_contract_reason_and_day_with_an_example
     rows = told(grocery("list", "--json"))
     assert [(one["contract"], one["reason"], one["day"], one["records"]) for one in rows] == [
         ("lane-status", "json:", "2026-10-05", 1),
-        ("sensor-readings", "clock:/event_time", "2026-10-06", 1),
+        ("sensor-readings", "id_conflict:/event_id", "2026-10-06", 1),
         ("sensor-readings", "json:", "2026-10-06", 1),
         ("sensor-readings", "type:/value", "2026-10-05", 2),
         ("sensor-readings", "unit:/unit", "2026-10-05", 1),
-        ("sensor-readings", "unit:/unit", "2026-10-06", 1),
     ]
     both = rows[3]
     assert (both["first"], both["last"]) == ("2026-10-05T12:03:00+00:00", "2026-10-05T12:07:00+00:00")
     assert both["example"] == "sensor-readings/0/3"
 
     text = grocery("list").output
-    assert "6 records in quarantine." in text, "a record with two reasons is one record"
+    assert "5 records in quarantine still" in text, "a record with two reasons is one record"
     assert "type:/value" in text
 
 
@@ -123,10 +131,10 @@ def test_what_is_set_aside_is_counted_by_contract_reason_and_day_with_an_example
     [
         (("-c", "lane-status"), ["json:"]),
         (("--reason", "type"), ["type:/value", "unit:/unit"]),
-        (("--reason", "unit:/unit", "--from", "2026-10-06"), ["unit:/unit"]),
-        (("--reason", "type:/value", "--from", "2026-10-06"), []),
+        (("--reason", "unit:/unit", "--all", "--from", "2026-10-06"), ["unit:/unit"]),
+        (("--reason", "unit:/unit", "--from", "2026-10-06"), []),
         (("-c", "sensor-readings", "--to", "2026-10-05"), ["type:/value", "unit:/unit"]),
-        (("--run", "run-1"), ["clock:/event_time", "json:", "unit:/unit"]),
+        (("--run", "run-1"), ["id_conflict:/event_id", "json:"]),
     ],
 )
 def test_only_what_was_asked_for(grocery, words, expected):
@@ -140,9 +148,9 @@ def test_only_what_was_asked_for(grocery, words, expected):
         (
             ("list", "-c", "sensor-readings", "--reason", "units"),
             "reason units: no record in quarantine has it; there are type:/value (2), unit:/unit (2), "
-            "clock:/event_time (1), json: (1)",
+            "id_conflict:/event_id (1), json: (1)",
         ),
-        (("list", "-c", "stores", "--reason", "unit"), "reason unit: no record in quarantine has it; there are none"),
+        (("replay", "-c", "stores", "--reason", "unit"), "reason unit: no record in quarantine has it; there are none"),
         (("list", "--from", "2026-10-06", "--to", "2026-10-05"), "--from 2026-10-06 is after --to 2026-10-05"),
         (("show", "sensor-readings/0/99"), "sensor-readings/0/99: no such record in quarantine"),
         (("show", "reading-2"), "2 records in quarantine; name one: sensor-readings/0/3, sensor-readings/0/12"),
@@ -165,10 +173,11 @@ def test_a_record_is_shown_with_what_each_reason_means_and_its_payload(grocery, 
     assert "keeps today's contract" not in result.output
 
 
-def test_what_is_no_json_is_shown_as_it_came(grocery):
+def test_what_was_replayed_and_what_is_no_json_are_shown_as_such(grocery):
+    assert "replayed by again, 2026-10-08 12:00:00 UTC" in grocery("show", "sensor-readings/0/11").output
     assert grocery("show", "sensor-readings/0/9").output.endswith("payload\n{broken\n")
     (one,) = told(grocery("show", "lane-status/0/1", "--json"))
-    assert (one["payload"], one["reasons"]) == ("[]", ["json:"])
+    assert (one["payload"], one["reasons"], one["replayed_at"]) == ("[]", ["json:"], None)
 
 
 def test_what_keeps_todays_contract_is_known_but_for_what_it_cannot_say():
@@ -197,3 +206,32 @@ def test_a_lake_on_s3_is_not_listed_from_here():
 
 def test_a_name_with_a_quotation_mark_is_a_name(lake):
     assert groups(str(lake), [READINGS], Choice(run="o'clock")) == ([], 0)
+
+
+def test_what_became_of_the_records_is_told_and_so_is_what_to_do_next():
+    done = [Replayed("stores"), Replayed("sensor-readings", 5, 2, 1, 2, {"json:": 1, "unit:/unit": 1}, True)]
+    console = Console(file=io.StringIO(), width=120)
+    show_replayed(console, done, False)
+    text = console.file.getvalue()
+    assert "sensor-readings: 2 stay: json: (1), unit:/unit (1)" in text
+    assert "grocery batch quality" in text and "stores" not in text
+    console = Console(file=io.StringIO(), width=120)
+    show_replayed(console, done, True)
+    assert "Nothing was written" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("stay", "words", "exit_code"), [(2, (), 1), (0, (), 0), (2, ("--dry-run",), 0)])
+def test_records_that_stay_fail_the_command_but_not_its_rehearsal(grocery, monkeypatch, stay, words, exit_code):
+    from grocery.commands import batch
+
+    monkeypatch.setattr(batch._AtWork, "spark", None)
+    seen = []
+
+    def replay(_, run, contracts, choice, *, dry_run):
+        seen.append((choice, dry_run))
+        return [Replayed("sensor-readings", 3 + stay, 2, 1, stay)]
+
+    monkeypatch.setattr(quarantine, "replay", replay)
+    result = grocery("replay", "-c", "sensor-readings", "--reason", "unit", "--from", "2026-10-05", *words)
+    assert result.exit_code == exit_code, result.output
+    assert seen == [(Choice("unit", datetime(2026, 10, 5, tzinfo=UTC).date()), bool(words))]
