@@ -116,6 +116,7 @@ def test_bad_files_are_set_aside_by_name_and_the_others_are_loaded(spark, tmp_pa
     assert (taken.open, strays.open) == ([], [])
 
 
+@pytest.mark.system
 @pytest.mark.integration
 def test_a_run_that_was_killed_between_its_writes_does_no_harm(spark, tmp_path, monkeypatch):
     land(tmp_path / "in", [reading(1), reading(2)])
@@ -141,6 +142,7 @@ def test_a_run_that_was_killed_between_its_writes_does_no_harm(spark, tmp_path, 
     assert {row.state for row in audited(spark, tmp_path)} == {"loaded"}
 
 
+@pytest.mark.system
 @pytest.mark.integration
 def test_a_file_that_changes_or_goes_while_the_run_is_at_it_waits(spark, tmp_path, monkeypatch):
     grows = put(tmp_path / "in/sensor-readings/grows.ndjson", json.dumps(reading(1)).encode())

@@ -84,6 +84,7 @@ def test_what_keeps_todays_contract_goes_to_silver_once_and_the_rest_stays(spark
     assert versions(spark, lake) == before
 
 
+@pytest.mark.system
 def test_only_what_was_chosen_is_taken_and_what_stays_has_todays_reasons(spark, lake):
     receive(spark, lake, [reading(7, unit="[degR]")], first_offset=6, arrived_at=NOON + timedelta(days=1))
     silver.silver(spark, a_run(lake, "r2"), [READINGS])
@@ -137,6 +138,7 @@ def test_a_replay_that_was_killed_is_done_again_and_nothing_is_lost_or_twice(spa
     assert (counts["replayed"], counts["duplicate"]) == (2, 2)
 
 
+@pytest.mark.system
 def test_an_event_that_got_lost_stops_the_replay_before_anything_is_marked(spark, lake, monkeypatch):
     keep = silver.one_per_event
     monkeypatch.setattr(silver, "one_per_event", lambda rows: keep(rows).where("event.event_id != 'reading-2'"))

@@ -132,6 +132,7 @@ def test_what_stands_in_silver_stands_and_an_id_further_away_is_another_event(sp
     assert sorted(quarantined(spark, tmp_path)) == [0, 3, 4]
 
 
+@pytest.mark.system
 def test_of_ids_in_a_row_of_days_the_same_stand_whatever_the_order_they_lie_in(spark, tmp_path):
     """The 29th is too near to the 24th, which is set aside for the 20th's sake and so stands in nobody's way."""
     for name, files in (("one", [(0, 1, 2)]), ("other", [(2,), (1,), (0,)])):

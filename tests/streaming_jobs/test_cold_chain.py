@@ -118,6 +118,7 @@ def test_the_job_writes_what_the_engine_alone_decides_each_once_and_byte_for_byt
     until(lambda: counted(job.flink_rest, job_id).get("unreadable", 0) >= len(poison), "the count of poison", 60)
 
 
+@pytest.mark.system
 def test_killed_task_and_job_managers_neither_lose_nor_repeat_an_alert(job: Stack):
     """A store an excursion, one after the other, so that alerts are told all the time; the processes die meanwhile."""
     before = len(told(job))
