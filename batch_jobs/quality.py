@@ -113,7 +113,7 @@ def quality(
             continue
         context = context or _context(docs)
         result = Checked(item.name, silver_id=now.id, silver_version=now.version)
-        new = tables.added(spark, path, after, now.version) if after != now.version else _none(spark, path)
+        new = _gained(spark, path, after, now.version) if after != now.version else _none(spark, path)
         batch = _plain(new, item).persist()
         try:
             result.rows = batch.count()
@@ -176,6 +176,14 @@ def _waiting(spark: SparkSession, lake: str) -> set[str]:
         newest.append(found)
     curated, checked = newest
     return {name for name, at in curated.items() if name not in checked or at > checked[name]}
+
+
+def _gained(spark: SparkSession, path: str, after: int | None, upto: int) -> DataFrame:
+    """What is new; the whole table where its log does not reach back, as after an erasure: rather twice than never."""
+    try:
+        return tables.added(spark, path, after, upto)
+    except LakeError:
+        return tables.read(spark, path, upto)
 
 
 def _none(spark: SparkSession, path: str) -> DataFrame:
