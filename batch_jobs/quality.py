@@ -318,7 +318,8 @@ def _check_dispositions(
     newest = Window.partitionBy("contract").orderBy(f.desc("at"))
     found = (
         tables.read(spark, tables.dispositions_layout(run.lake).path)
-        .where("bronze_version IS NOT NULL")  # a replay is no run over bronze
+        # Of runs over bronze: no replay, and nothing that only went away.
+        .where("bronze_version IS NOT NULL AND disposition IN ('inserted', 'duplicate', 'quarantined')")
         .withColumn("newest", f.first("run_id").over(newest))
         .where("run_id = newest")
         .groupBy("contract", "run_id")
