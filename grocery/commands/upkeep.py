@@ -156,6 +156,7 @@ def show_kept(console: Console, found: list[Kept], seconds: float, *, dry_run: b
         title=f"maintain{': what would be done' if dry_run else ''}, {seconds:.0f} s",
         title_justify="left",
     )
+    table.columns[0].no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
     for one in found:
