@@ -39,11 +39,18 @@ AHEAD_MS = 120_000
 """A device whose event time lies further after its arrival has a clock that is ahead."""
 
 
+Calm = tuple[str, int, float, int, str]
+"""A reading about which no rule had anything to decide, so that it has only to be remembered: device_id, event time,
+value, arrival time, event_id."""
+
+
 @dataclass(slots=True)
 class Changes:
-    """What an advance changed of a store's state besides its clock and due: these devices, or whatever there is."""
+    """What an advance changed of a store's state besides its clock and due: these devices, or whatever there is. Of
+    the other devices that were heard of, calm has every reading, in order."""
 
     devices: set[str] = field(default_factory=set)
+    calm: list[Calm] = field(default_factory=list)
     anything: bool = False
 
 
@@ -93,7 +100,7 @@ class Engine:
             self._adopt_rules(state, told)
             changes.anything = True
         devices, plans, store_id, clock = state.devices, self.plans.known, state.store_id, state.clock
-        touched = changes.devices.add
+        touched, calmly = changes.devices.add, changes.calm.append
         for arrived, event in events:
             if event.store_id != store_id:
                 notes["other_store"] += 1
@@ -101,9 +108,9 @@ class Engine:
             if arrived > clock:
                 if arrived - clock > HOLE_MS and clock:
                     self._skip(state, arrived - clock)
+                    changes.anything = True
                 clock = state.clock = arrived
-                if arrived >= state.due:
-                    self._settle(state, told)
+                if arrived >= state.due and self._settle(state, told):
                     changes.anything = True
             if event.kind == "tick":
                 if self._take_tick(state, event, told, notes):
@@ -117,11 +124,11 @@ class Engine:
                 device = devices[event.device_id] = Device(event.asset_id, event.asset_class, event.metric)
                 device.zone_kind = event.zone_kind
                 changes.anything = True
-            touched(event.device_id)
             plan = plans.get(event.device_id) or self.plans.of(state, event.device_id, device)
             if plan.idle:
                 continue
             if event.kind != "reading" or event.value is None:
+                touched(event.device_id)
                 # The sensor speaks, but wrongly: not silent, and nothing to judge.
                 if event.kind != "bad-reading":
                     notes["unusable"] += 1
@@ -130,30 +137,26 @@ class Engine:
             try:
                 at = to_ms(event.event_time)
             except ValueError:
+                touched(event.device_id)
                 notes["unusable"] += 1
                 self._hear_badly(Case(state, event.device_id, device, told, event.event_id), plan)
                 continue
             value = event.value
             calm = plan.calm_from <= value <= plan.calm_to
             spot = (at, value, "" if calm else event.event_id)
-            recent = device.recent
-            if not recent or at > recent[-1][0]:
-                recent.append(spot)
-                if len(recent) > KEPT:
-                    del recent[0]
-                in_order = True
-            else:
+            in_order = not device.recent or at > device.recent[-1][0]
+            if not in_order:
                 kept = self._take_late(state, device, spot)
                 if kept is not None:
                     notes[kept] += 1
                     continue
-                in_order = False
-            device.heard, device.heard_id = clock, event.event_id
-            if plan.is_state:
-                limits.follow_state(device, in_order)
-            busy = device.alerts or device.tracks or device.past or device.bad_since
-            if plan.each and self._watch(device, plan, at, value, in_order):
-                busy = True
+            busy = self._remember(device, plan, spot, clock, event.event_id, in_order)
+            if calm and in_order and not busy:
+                if state.groups:
+                    self._end_groups(Case(state, event.device_id, device, told, event.event_id))
+                calmly((event.device_id, at, value, clock, event.event_id))
+                continue
+            touched(event.device_id)
             if calm and not busy:
                 if state.groups:
                     self._end_groups(Case(state, event.device_id, device, told, event.event_id))
@@ -164,6 +167,27 @@ class Engine:
             # What is told of one device may concern others and the store.
             changes.anything = True
         return state, told
+
+    def remember(self, state: Store, readings: Iterable[Calm]) -> None:
+        """Take readings that `advance` found calm, without deciding anything again."""
+        for device_id, at, value, heard, event_id in readings:
+            device = state.devices[device_id]
+            plan = self.plans.known.get(device_id) or self.plans.of(state, device_id, device)
+            self._remember(device, plan, (at, value, ""), heard, event_id, True)
+
+    def _remember(self, device: Device, plan: Plan, spot: Spot, heard: int, event_id: str, in_order: bool) -> bool:
+        """Note a reading (one that came late stands in `recent` already); returns whether a rule may have something
+        to decide though it breaches no limit."""
+        if in_order:
+            recent = device.recent
+            recent.append(spot)
+            if len(recent) > KEPT:
+                del recent[0]
+        device.heard, device.heard_id = heard, event_id
+        if plan.is_state:
+            limits.follow_state(device, in_order)
+        busy = bool(device.alerts or device.tracks or device.past or device.bad_since)
+        return plan.each and self._watch(device, plan, spot[0], spot[1], in_order) or busy
 
     @staticmethod
     def _watch(device: Device, plan: Plan, at: int, value: float, in_order: bool) -> bool:
@@ -435,14 +459,16 @@ class Engine:
             if key in state.groups:
                 self.alerts.end_group(state, key, case.told, state.clock)
 
-    def _settle(self, state: Store, told: list[dict[str, Any]]) -> None:
-        """Do all that is due at the clock, oldest first, and note when to look again."""
+    def _settle(self, state: Store, told: list[dict[str, Any]]) -> bool:
+        """Do all that is due at the clock, oldest first, and note when to look again. Returns whether there was any."""
+        done = False
         while True:
             first = min(self._deadlines(state), default=None)
             if first is None or first.when > state.clock:
                 state.due = NEVER if first is None else first.when
-                return
+                return done
             self._fall_due(state, first, told)
+            done = True
 
     def _deadlines(self, state: Store) -> Iterator[_Due]:
         """What can fall due as things stand."""

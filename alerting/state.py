@@ -216,9 +216,11 @@ def loads(text: str) -> Store:
 _HEAD, _ORDER, _CLOCK, _DEVICE = "head", "order", "clock", "d:"
 
 
-def split(state: Store, devices: Iterable[str] | None = None) -> dict[str, str]:
-    """The state as named JSON texts; with `devices` those that differ where only these and the clock changed."""
-    parts = {_CLOCK: f"[{state.clock},{state.due}]"}
+def split(state: Store, devices: Iterable[str] | None = None, *, clock: bool = True) -> dict[str, str]:
+    """The state as named JSON texts; with `devices` those that differ where only these and the clock changed.
+
+    clock: whether it is one of them."""
+    parts = {_CLOCK: f"[{state.clock},{state.due}]"} if clock else {}
     if devices is None:
         devices, everything = state.devices, state.devices
         state.devices = {}

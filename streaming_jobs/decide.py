@@ -10,12 +10,13 @@ import msgspec
 from pyflink.common import Row
 from pyflink.common.typeinfo import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
-from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, ValueStateDescriptor
 
 from alerting.engine import Changes, Engine
 from alerting.events import Unreadable, read_batch
+from alerting.journal import Book, Writing, read
 from alerting.rules import RuleSet
-from alerting.state import Store, join, loads, split
+from alerting.state import Store, loads
 from schemas.instants import to_ms
 from streaming_jobs.runtime import COUNTED, text_of
 
@@ -26,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 class Decide(KeyedProcessFunction):
     """Keyed by store. Takes batches, gives rows of (store_id, alert as JSON, decided_ms).
 
-    State: a store in parts, of which a batch writes those that it changed (docs/streaming-performance.md). It is read
+    State: a store in parts and a journal, of which a batch writes what it changed (alerting/journal.py). It is read
     once: this object is the only one that writes its keys, and whenever Flink goes back to a checkpoint it makes a new
     one. `store`, one JSON text a store, is what release 0.1.0 kept; it is read where there are no parts.
     A record that cannot be read is counted and logged with its coordinates, and the batch goes on without it; it stays
@@ -39,11 +40,12 @@ class Decide(KeyedProcessFunction):
     def open(self, context: RuntimeContext) -> None:
         self._engine = Engine(self._rules)
         self._parts = context.get_map_state(MapStateDescriptor("parts", Types.STRING(), Types.STRING()))
+        self._journal = context.get_list_state(ListStateDescriptor("journal", Types.STRING()))
         self._text = context.get_state(ValueStateDescriptor("store", Types.STRING()))
         metrics = context.get_metrics_group()
         self._counters = {name: metrics.counter(name) for name in COUNTED}
         self._stores: dict[str, Store] = {}
-        self._written: dict[str, tuple[str, ...]] = {}  # names of the parts there are, by store
+        self._books: dict[str, Book] = {}
 
     def process_element(self, batch: str | bytes, context: KeyedProcessFunction.Context) -> Iterator[Row]:
         store_id = context.get_current_key()
@@ -53,7 +55,7 @@ class Decide(KeyedProcessFunction):
         notes: Counter[str] = Counter()
         state, alerts = self._engine.advance(state, read_batch(text_of(batch), unreadable), notes, changes)
         self._stores[store_id] = state
-        self._write(store_id, state, changes)
+        self._write(self._books[store_id].write(state, changes))
         if unreadable:
             notes["unreadable"] = len(unreadable)
             for offset, why in unreadable[:5]:
@@ -65,9 +67,12 @@ class Decide(KeyedProcessFunction):
 
     def _load(self, store_id: str, changes: Changes) -> Store:
         parts = dict(self._parts.items())
+        lines = list(self._journal.get() or ())
+        # One that was read with a journal is written without: from here on this object knows what stands where.
+        self._books[store_id] = Book(tuple(parts), noted=len(lines))
         if parts:
-            self._written[store_id] = tuple(parts)
-            return join(parts)
+            changes.anything = bool(lines)
+            return read(self._engine, parts, lines)
         changes.anything = True  # none is written yet
         text = self._text.value()
         if text is None:
@@ -75,13 +80,13 @@ class Decide(KeyedProcessFunction):
         self._text.clear()
         return loads(text)
 
-    def _write(self, store_id: str, state: Store, changes: Changes) -> None:
-        parts = split(state, None if changes.anything else changes.devices)
-        if changes.anything:
-            for name in self._written.get(store_id, ()):
-                if name not in parts:
-                    self._parts.remove(name)
-            self._written[store_id] = tuple(parts)
+    def _write(self, writing: Writing) -> None:
+        for name in writing.gone:
+            self._parts.remove(name)
         # One by one: `put_all` takes longer in thread mode, and another type in process mode.
-        for name, part in parts.items():
+        for name, part in writing.parts.items():
             self._parts.put(name, part)
+        if writing.anew:
+            self._journal.clear()
+        if writing.line is not None:
+            self._journal.add(writing.line)

@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 from ruamel.yaml import YAML
 
-from alerting.engine import Engine, run
+from alerting.engine import Changes, Engine, run
 from alerting.events import Event, Expected, Logged
+from alerting.journal import Book, read
 from alerting.rules import RuleSet, parse_rules
+from alerting.state import Store
 from ingestion.arrival import read_arrivals
 from schemas.instants import to_ms, to_rfc3339
 
@@ -34,6 +36,27 @@ def rules_of(path: Path = RULES) -> RuleSet:
 
 def engine(rules: str | None = None) -> Engine:
     return Engine(rules_of() if rules is None else parse_rules(rules, "rules.yaml"))
+
+
+class Written:
+    """What is written of one store, batch by batch."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, str] = {}
+        self.lines: list[str] = []
+        self._book = Book()
+
+    def take(self, state: Store, changes: Changes) -> None:
+        changes.anything |= not self.parts
+        writing = self._book.write(state, changes)
+        for name in writing.gone:
+            del self.parts[name]
+        self.parts |= writing.parts
+        self.lines = [] if writing.anew else self.lines
+        self.lines += [] if writing.line is None else [writing.line]
+
+    def read(self, by: Engine) -> Store:
+        return read(by, self.parts, self.lines)
 
 
 def at(minute: float) -> int:

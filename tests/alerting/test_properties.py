@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from alerting.engine import KEPT, Changes, Engine, run
 from alerting.events import Logged
-from alerting.state import dumps, join, loads, split
+from alerting.state import dumps, loads
 from schemas.contract import contract
 from schemas.validate import validator
 from tests.alerting.life_table import follows_the_table
-from tests.alerting.logs import FREEZER, RULES, SHIPPED, STORE, curve, engine, reading, rules_of, tick
+from tests.alerting.logs import FREEZER, RULES, SHIPPED, STORE, Written, curve, engine, reading, rules_of, tick
 
 DEFROST = "s001-freezer-01-d"
 COOLER = "s001-cooler-01-t"
@@ -82,13 +82,13 @@ def test_any_cut_into_batches_with_a_restart_at_each_gives_the_same_alerts_byte_
 @given(log=logs(), cuts=st.lists(st.integers(0, 120), max_size=40))
 def test_a_state_of_which_only_the_changes_are_written_is_the_whole_state(path, log, cuts):
     one = Engine(rules_of(path))
-    state, parts = one.start(STORE), split(one.start(STORE))
+    state, written = one.start(STORE), Written()
     edges = [0, *sorted(min(cut, len(log)) for cut in cuts), len(log)]
     for start, end in zip(edges, edges[1:], strict=False):
         changes = Changes()
         state, _ = one.advance(state, log[start:end], None, changes)
-        parts |= split(state, None if changes.anything else changes.devices)
-        assert dumps(join(parts)) == dumps(state)
+        written.take(state, changes)
+        assert dumps(written.read(Engine(rules_of(path)))) == dumps(state)
 
 
 @pytest.mark.parametrize("path", [RULES, SHIPPED], ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ from alerting import state as states
 from alerting.engine import Changes
 from alerting.events import AssetInfo
 from alerting.state import UnknownState, dumps, join, loads, split
-from tests.alerting.logs import CASES, FREEZER, STORE, at, case_log, curve, engine, reading, tick
+from tests.alerting.logs import CASES, FREEZER, STORE, Written, at, case_log, curve, engine, reading, tick
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -30,21 +30,20 @@ def test_a_state_in_parts_is_the_state(folder):
 def test_what_is_written_event_by_event_is_the_state(folder):
     """The cases have commands, silences, groups and dependencies among them."""
     one = engine()
-    state = one.start(STORE)
-    parts = split(state)
+    state, written = one.start(STORE), Written()
     for logged in case_log(folder):
         changes = Changes()
         state, _ = one.advance(state, [logged], None, changes)
-        parts |= split(state, None if changes.anything else changes.devices)
-        assert dumps(join(parts)) == dumps(state)
+        written.take(state, changes)
+        assert dumps(written.read(engine())) == dumps(state)
 
 
-def test_a_calm_reading_writes_its_device_and_the_clock_only():
+def test_a_calm_reading_has_only_to_be_remembered():
     state, _ = engine().advance(engine().start(STORE), curve([-20] * 3, step=1))
     changes = Changes()
     engine().advance(state, curve([-20], start=3), None, changes)
-    assert not changes.anything
-    assert sorted(split(state, changes.devices)) == ["clock", f"d:{FREEZER}"]
+    assert (changes.anything, changes.devices) == (False, set())
+    assert [(reading[0], reading[2]) for reading in changes.calm] == [(FREEZER, -20)]
 
 
 def test_parts_of_an_earlier_release_are_upgraded(monkeypatch):

@@ -10,16 +10,42 @@ import msgspec
 import pytest
 
 from alerting.events import SEPARATOR, Logged
-from alerting.state import dumps, join
+from alerting.journal import WORTH, read
+from alerting.state import dumps
 from streaming_jobs.decide import Decide
 from tests.alerting.logs import CASES, FREEZER, RULES, STORE, case_log, curve, decide, engine, in_order, rules_of, tick
 
 
-class Kept:
-    """Flink's state of one store, in memory: a map `parts` and a value `store`; counts what is written."""
+class Lines:
+    """A list of texts, as Flink keeps it."""
 
-    def __init__(self, parts: dict[str, str] | None = None, text: str | None = None) -> None:
-        self.parts, self.text, self.written = dict(parts or {}), text, Counter()
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def get(self) -> list[str]:
+        return self.lines
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
+
+    def clear(self) -> None:
+        self.lines = []
+
+
+class Kept:
+    """Flink's state of one store, in memory: a map `parts`, a list `journal` and a value `store`; counts what is
+    written."""
+
+    def __init__(self, text: str | None = None) -> None:
+        self.parts, self.journal, self.text = {}, Lines(), text
+        self.written: Counter[str] = Counter()
+
+    def state(self) -> str:
+        """What an operator would go on with."""
+        return dumps(read(engine(), self.parts, self.journal.lines))
+
+    def get_list_state(self, _: Any) -> Lines:
+        return self.journal
 
     def get_map_state(self, _: Any) -> Kept:
         return self
@@ -88,17 +114,42 @@ def test_an_operator_reads_its_state_once_and_keeps_the_same():
     for start in range(0, len(log), 7):
         told(one, kept, log[start : start + 7])
     expected, _ = engine().advance(engine().start(STORE), log)
-    assert dumps(join(kept.parts)) == dumps(expected)
+    assert kept.state() == dumps(expected)
 
 
-def test_calm_readings_write_their_own_devices_and_the_clock():
+def test_calm_readings_go_to_a_journal_until_a_part_is_worth_writing():
     other = "s001-freezer-02-t"
     kept = Kept()
     one = operator(kept)
     told(one, kept, [tick(0, {FREEZER: 60, other: 60}), *curve([-20] * 2, start=0.1, step=1)])
     kept.written.clear()
-    told(one, kept, curve([-20], start=2, step=1))
+    for number in range(WORTH - 1):
+        told(one, kept, curve([-20], start=2 + number / 10))
+    assert not kept.written
+    assert len(kept.journal.lines) == WORTH - 1
+    told(one, kept, curve([-20], start=4))
     assert kept.written == {"clock": 1, f"d:{FREEZER}": 1}
+    assert not kept.journal.lines
+
+
+def test_many_calm_readings_at_once_write_their_devices_and_no_journal():
+    kept = Kept()
+    one = operator(kept)
+    told(one, kept, [tick(0, {FREEZER: 60}), *curve([-20], start=0.1)])
+    kept.written.clear()
+    told(one, kept, curve([-20] * WORTH, start=1, step=1))
+    assert kept.written == {"clock": 1, f"d:{FREEZER}": 1}
+    assert not kept.journal.lines
+
+
+def test_ticks_alone_do_not_let_the_journal_grow():
+    kept = Kept()
+    one = operator(kept)
+    told(one, kept, [tick(0, {FREEZER: 60}), *curve([-20], start=0.1)])
+    for number in range(5 * WORTH):
+        told(one, kept, curve([-20], start=1 + number / 20)[: number % WORTH == 1] + [tick(1.01 + number / 20)])
+        assert len(kept.journal.lines) < WORTH
+    assert kept.written[f"d:{FREEZER}"]
 
 
 def test_state_of_release_0_1_0_is_taken_over_and_written_in_parts():
@@ -109,7 +160,7 @@ def test_state_of_release_0_1_0_is_taken_over_and_written_in_parts():
     assert [json.loads(alert)["event"] for alert in alerts] == ["raised"]
     assert kept.text is None
     expected, _ = engine().advance(before, curve([-14] * 31, start=3, step=1))
-    assert dumps(join(kept.parts)) == dumps(expected)
+    assert kept.state() == dumps(expected)
 
 
 def test_a_device_that_leaves_the_roster_leaves_the_state():
