@@ -39,15 +39,17 @@ class Decide(KeyedProcessFunction):
 
     def open(self, context: RuntimeContext) -> None:
         self._engine = Engine(self._rules)
-        self._parts = context.get_map_state(MapStateDescriptor("parts", Types.STRING(), Types.STRING()))
-        self._journal = context.get_list_state(ListStateDescriptor("journal", Types.STRING()))
+        # Texts as bytes: a checkpoint writes Java's String character by character, which took a third of the machine
+        # with 100,000 devices.
+        self._parts = context.get_map_state(MapStateDescriptor("parts", Types.STRING(), Types.PICKLED_BYTE_ARRAY()))
+        self._journal = context.get_list_state(ListStateDescriptor("journal", Types.PICKLED_BYTE_ARRAY()))
         self._text = context.get_state(ValueStateDescriptor("store", Types.STRING()))
         metrics = context.get_metrics_group()
         self._counters = {name: metrics.counter(name) for name in COUNTED}
         self._stores: dict[str, Store] = {}
         self._books: dict[str, Book] = {}
 
-    def process_element(self, batch: str | bytes, context: KeyedProcessFunction.Context) -> Iterator[Row]:
+    def process_element(self, batch: bytes, context: KeyedProcessFunction.Context) -> Iterator[Row]:
         store_id = context.get_current_key()
         changes = Changes()
         state = self._stores.get(store_id) or self._load(store_id, changes)

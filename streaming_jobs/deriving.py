@@ -52,7 +52,7 @@ class DeriveAndDecide(KeyedProcessFunction):
         self._parsed: dict[str, tuple[str, derive.State[Any]]] = {}
         self._marks: deque[tuple[float, int]] = deque()
 
-    def process_element(self, batch: str | bytes, context: KeyedProcessFunction.Context) -> Iterator[Row]:
+    def process_element(self, batch: bytes, context: KeyedProcessFunction.Context) -> Iterator[Row]:
         unreadable: list[Unreadable] = []
         records = derive.read_records(text_of(batch), unreadable)
         yield from self._advance(context.get_current_key(), records, unreadable, context.timer_service())

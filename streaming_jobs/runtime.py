@@ -152,20 +152,18 @@ def _by_store(tables: StreamTableEnvironment, query: str) -> KeyedStream:
     from pyflink.datastream.data_stream import KeyedStream
     from pyflink.java_gateway import get_gateway
 
-    crossing = Types.STRING()
-    if tables.get_config().get("python.execution-mode", "process") == "process":
-        query = f"SELECT store_id, CAST(batch AS BYTES) AS batch FROM ({query})"
-        crossing = Types.PRIMITIVE_ARRAY(Types.BYTE())
-    rows = tables.to_append_stream(tables.sql_query(query), Types.ROW([Types.STRING(), crossing]))
+    crossing = Types.PRIMITIVE_ARRAY(Types.BYTE())
+    as_bytes = f"SELECT store_id, CAST(batch AS BYTES) AS batch FROM ({query})"
+    rows = tables.to_append_stream(tables.sql_query(as_bytes), Types.ROW([Types.STRING(), crossing]))
     key = Types.ROW([Types.STRING()]).get_java_type_info()
     keyed = rows._j_data_stream.keyBy(get_gateway().jvm.KeyByKeySelector(), key)
     return KeyedStream(keyed, crossing, rows)
 
 
-def text_of(batch: str | bytes) -> str:
-    """A batch as it came into Python: as bytes between processes, as text within one, where each is the cheaper way
+def text_of(batch: bytes) -> str:
+    """A batch as it came into Python: bytes are the cheaper way between processes and within one
     (docs/streaming-performance.md). What is no UTF-8 spoils only its own record."""
-    return batch if isinstance(batch, str) else batch.decode(errors="replace")
+    return batch.decode(errors="replace")
 
 
 def _derive(job: Job, rules: RuleSet, tables: StreamTableEnvironment) -> TableResult:

@@ -135,6 +135,7 @@ def flink_config(home: Path, logs: Path, rest_port: int, rpc_port: int, python: 
         "execution.checkpointing.savepoint-dir": (home / "savepoints").as_uri(),
         "execution.checkpointing.interval": "1s",
         "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.min-pause": "500ms",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.num-retained": 3,
         "execution.checkpointing.tolerable-failed-checkpoints": 10,

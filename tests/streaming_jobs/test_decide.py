@@ -95,7 +95,7 @@ def batch(log: list[Logged]) -> str:
 
 
 def told(made: Decide, kept: Kept, log: list[Logged]) -> list[bytes]:
-    return [row[1].encode() for row in made.process_element(batch(log), kept)]
+    return [row[1].encode() for row in made.process_element(batch(log).encode(), kept)]
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -182,7 +182,7 @@ def test_what_is_no_event_is_counted_and_the_rest_decided():
     one = operator(kept)
     counted: list[tuple[str, int]] = []
     one._counters = {name: _Counter(name, counted) for name in one._counters}
-    list(one.process_element(SEPARATOR.join(["[1,1,{]", batch(curve([-20])), "👍"]), kept))
+    list(one.process_element(SEPARATOR.join(["[1,1,{]", batch(curve([-20])), "👍"]).encode(), kept))
     assert counted == [("unreadable", 2)]
     assert f"d:{FREEZER}" in kept.parts
 
