@@ -115,7 +115,7 @@ def merges(console: Console, spark: SparkSession, home: Path, size: Size) -> dic
         fill(spark, lake, rows, days)
         took = []
         for number in range(TRIES + 1):  # the first warms up
-            first = 10**9 + number * size.new
+            first = 10**9 + number * 2 * size.new
             last_day = BEGIN + timedelta(days=days - 1)
             late = int(size.new * LATE)
             receive(spark, lake, size.new - late, first, last_day, last_day + timedelta(days=1), number)
