@@ -26,6 +26,7 @@ class CountsDontAddUp(BatchError):
 
 
 _FULL = re.compile(r"No space left on device|Disk quota exceeded")
+_CONFLICT = re.compile(r"Concurrent\w+Exception|\[DELTA_CONCURRENT_")
 _CAUSE = re.compile(r"Caused by: (?:[\w.$]+(?:Exception|Error): )?(.+)")
 
 
@@ -36,7 +37,7 @@ def explain(error: BaseException, what: str) -> BatchError:
         return LakeError(f"{what}: {match[0]}; free some space and run again, what was written so far is kept")
     if "Permission denied" in text or "AccessDenied" in text or "Access Denied" in text:
         return LakeError(f"{what}: the lake cannot be written ({_last_cause(text)}); give this user write access")
-    if "ConcurrentAppendException" in text or "ConcurrentModificationException" in text:
+    if _CONFLICT.search(text):
         return LakeError(f"{what}: someone else wrote the same table at the same time; run again")
     return BatchError(f"{what}: {_last_cause(text)}")
 

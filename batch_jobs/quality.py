@@ -113,7 +113,7 @@ def quality(
             continue
         context = context or _context(docs)
         result = Checked(item.name, silver_id=now.id, silver_version=now.version)
-        new = tables.added(spark, path, after, now.version) if after != now.version else _none(spark, path)
+        new = _gained(spark, path, after, now.version) if after != now.version else _none(spark, path)
         batch = _plain(new, item).persist()
         try:
             result.rows = batch.count()
@@ -176,6 +176,14 @@ def _waiting(spark: SparkSession, lake: str) -> set[str]:
         newest.append(found)
     curated, checked = newest
     return {name for name, at in curated.items() if name not in checked or at > checked[name]}
+
+
+def _gained(spark: SparkSession, path: str, after: int | None, upto: int) -> DataFrame:
+    """What is new; the whole table where its log does not reach back, as after an erasure: rather twice than never."""
+    try:
+        return tables.added(spark, path, after, upto)
+    except LakeError:
+        return tables.read(spark, path, upto)
 
 
 def _none(spark: SparkSession, path: str) -> DataFrame:
@@ -310,7 +318,8 @@ def _check_dispositions(
     newest = Window.partitionBy("contract").orderBy(f.desc("at"))
     found = (
         tables.read(spark, tables.dispositions_layout(run.lake).path)
-        .where("bronze_version IS NOT NULL")  # a replay is no run over bronze
+        # Of runs over bronze: no replay, and nothing that only went away.
+        .where("bronze_version IS NOT NULL AND disposition IN ('inserted', 'duplicate', 'quarantined')")
         .withColumn("newest", f.first("run_id").over(newest))
         .where("run_id = newest")
         .groupBy("contract", "run_id")

@@ -6,6 +6,7 @@
 <lake>/audit/dispositions   what became of each bronze row, counted by run and contract
 <lake>/audit/quality        what the quality gate found, by run and expectation
 <lake>/audit/files          what became of each landed file
+<lake>/audit/erasures       what was erased on whose request, by run and table; never of whom
 
 Dates are UTC. Every table stays at Delta's reader version 1, which is what Athena reads.
 """
@@ -16,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batch_jobs import files
 from batch_jobs.errors import LakeError
 from schemas.contract import Contract
 
@@ -44,6 +46,8 @@ _QUALITY = """run_id string, contract string, expectation string, severity strin
     silver_version long"""
 _FILES = """run_id string, contract string, object_key string, etag string, bytes long, modified_at timestamp,
     state string, rows long, reason string, accepted boolean, at timestamp, bronze_id string"""
+_ERASURES = """run_id string, reference string, table_name string, rows long, at timestamp,
+    table_id string, table_version long"""
 # Columns that are in no contract.
 _COMMENTS = {
     "payload": "The record as received, JSON; what is no UTF-8 as `base64:` and its base64",
@@ -63,8 +67,8 @@ _COMMENTS = {
     "replayed_run": "The replay that found it",
     "replayed_as": "replayed: it stands in silver; duplicate: its event was there from another record",
     "contract": "The contract, by its name",
-    "disposition": "What became of the rows: inserted, duplicate or quarantined; of a replay: replayed, too",
-    "rows": "Number of bronze rows; of a replay: of quarantine's rows that it took",
+    "disposition": "What became of the rows: inserted, duplicate, quarantined; later replayed, expired or erased",
+    "rows": "Number of rows, of bronze where no table is named; of a replay: of quarantine's rows that it took",
     "at": "When this was recorded (UTC)",
     "bronze_id": "Delta's id of the bronze table",
     "bronze_version": "Version of the bronze table up to which every row has its disposition; null of a replay",
@@ -83,6 +87,10 @@ _COMMENTS = {
     "modified_at": "When the file was last written (UTC)",
     "state": "loaded, set_aside (not to be loaded as it is), or waiting (for the next run)",
     "reason": "Why it is not loaded: a word for queries, what is wrong, what to do",
+    "reference": "The request that was carried out, as its giver names it",
+    "table_name": "The table, as layer.name",
+    "table_id": "Delta's id of the table",
+    "table_version": "Version of the table that the erasure wrote",
 }
 
 
@@ -181,14 +189,21 @@ def files_layout(lake: str) -> Layout:
     return Layout(path_of(lake, "audit", "files"), _columns(_FILES), "What became of each landed file")
 
 
+def erasures_layout(lake: str) -> Layout:
+    return Layout(path_of(lake, "audit", "erasures"), _columns(_ERASURES), "What was erased on which request")
+
+
+def audit_layouts(lake: str) -> list[Layout]:
+    """The tables that belong to no contract."""
+    return [dispositions_layout(lake), quality_layout(lake), files_layout(lake), erasures_layout(lake)]
+
+
 def layouts(lake: str, contracts: Iterable[Contract]) -> list[Layout]:
     """Every table of the lake."""
     by_contract = (bronze_layout, silver_layout, quarantine_layout)
     return [
         *(layout(lake, item) for item in contracts for layout in by_contract),
-        dispositions_layout(lake),
-        quality_layout(lake),
-        files_layout(lake),
+        *audit_layouts(lake),
     ]
 
 
@@ -255,6 +270,9 @@ def added(spark: SparkSession, path: str, after: int | None, upto: int) -> DataF
     from pyspark.errors import AnalysisException, PySparkException
     from pyspark.sql import functions as f
 
+    # Spark would say so only once the rows are asked for.
+    if after < upto and f"{after + 1:020d}.json" not in files.names(spark, f"{path}/_delta_log"):
+        raise LakeError(_OUT_OF_REACH.format(path=path, after=after))
     try:
         changes = (
             spark.read.format("delta")
@@ -264,12 +282,15 @@ def added(spark: SparkSession, path: str, after: int | None, upto: int) -> DataF
             .load(path)
         )
     except (AnalysisException, PySparkException) as error:
-        raise LakeError(
-            f"{path}: the changes since version {after} are no longer in its log, which keeps 30 days ({error}); "
-            "delete the table that is built from it: the next run rebuilds that one from the whole of this one"
-        ) from error
+        raise LakeError(_OUT_OF_REACH.format(path=path, after=after)) from error
     inserted = changes.where(f.col("_change_type") == "insert")
     return inserted.drop("_change_type", "_commit_version", "_commit_timestamp")
+
+
+_OUT_OF_REACH = (
+    "{path}: the changes since version {after} are no longer in its log, which keeps 30 days; "
+    "delete the table that is built from it: the next run rebuilds that one from the whole of this one"
+)
 
 
 def date_list(column: str, dates: list) -> str:

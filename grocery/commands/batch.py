@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from batch_jobs.quality import Verdict
     from batch_jobs.run import Run
     from batch_jobs.silver import Curated
+    from batch_jobs.sought import Sought
 
 app = typer.Typer(
     help="The lakehouse: bronze (as received), silver (typed, one row per event), the quality gate, gold (models). "
@@ -172,6 +173,53 @@ def run(
             raise typer.Exit(1)
 
 
+@app.command("maintain")
+def maintain(
+    only: Names = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
+) -> None:
+    """Upkeep of the lake: delete what is past its retention, make small files into large ones, delete old files.
+
+    Once a day. Rows go by whole days, when their contract's x-retention has passed; docs/retention.md says which.
+    Exit code 1: a table could not be worked on, which is named; the others were.
+    """
+    with spark_run() as at_work:
+        if not at_work.maintain(chosen(only), dry_run):
+            raise typer.Exit(1)
+
+
+@app.command("erase")
+def erase(
+    reference: Annotated[
+        str, typer.Option(help="The request's own number; it goes on record. Nothing that tells who it is about.")
+    ],
+    given: Annotated[
+        str, typer.Option(help="What is given: `loyalty_number`, `plate`, or `pseudonym`, which is the hash itself.")
+    ] = "loyalty_number",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only, and write nothing.")] = False,
+) -> None:
+    """Take a customer out of the lake and gold: every table, every old file, Delta's log.
+
+    Asks for the value, or takes one a line from a pipe; it is no argument, so that no shell and no list of processes
+    keeps it. Rows stay, with one constant in place of the hash. Afterwards every file is read to prove it.
+
+    \b
+    Examples:
+      grocery batch erase --reference DSR-2026-17
+      grocery batch erase --reference DSR-2026-17 --given plate < plates.txt
+
+    Exit code 1: the value is still in a file, or a dead letter could not be opened; each is named.
+    """
+    from grocery.commands.upkeep import ask, sought
+    from grocery.gateway import clear_errors
+
+    with clear_errors():
+        about = sought(given, ask(given), reference)
+    with spark_run() as at_work:
+        if not at_work.erase(about, reference, dry_run):
+            raise typer.Exit(1)
+
+
 class _AtWork:
     """One command at work: a run, its Spark session once a step needs it, and what is printed."""
 
@@ -284,6 +332,62 @@ class _AtWork:
         show_gold(self.console, result)
         if result.failures:
             raise typer.Exit(1)
+
+    def maintain(self, contracts: tuple[Contract, ...], dry_run: bool) -> bool:
+        """Whether every table was worked on."""
+        import time
+
+        from batch_jobs.maintenance import maintain
+        from grocery.commands.upkeep import show_kept
+
+        spark = self.spark
+        began = time.monotonic()
+        with self.console.status("maintain") as status:
+            kept = maintain(spark, self.run, contracts, dry_run=dry_run, on_done=lambda one: status.update(one.table))
+        show_kept(self.console, kept, time.monotonic() - began, dry_run=dry_run)
+        return not any(one.fault for one in kept)
+
+    def erase(self, about: Sought, reference: str, dry_run: bool) -> bool:
+        """Whether nothing is left of them."""
+        from batch_jobs.erasure import erase
+        from batch_jobs.errors import BatchError, explain
+        from grocery.commands.upkeep import drop_gold, drop_pages, elsewhere, show_erased
+        from grocery.settings import settings
+
+        everything = all_contracts()
+        if not dry_run:
+            self.silver(everything)
+        at = ""
+
+        def told(name: str) -> None:
+            nonlocal at
+            at = name
+            status.update(f"erase: {name}")
+
+        try:
+            with self.console.status("erase: reading every file") as status:
+                erased = erase(self.spark, self.run, everything, about, reference, dry_run=dry_run, on_table=told)
+        except (BatchError, OSError):
+            raise
+        except Exception as error:  # Spark's own, which may quote a row: one line of it, and the log has the rest
+            raise explain(error, f"erase {at}; run the same again, it goes on where this one stopped") from error
+        if dry_run:
+            show_erased(self.console, erased, None, 0, dry_run=True)
+            return True
+        where = settings()
+        pages = drop_pages(where.data_docs, about)
+        failed = False
+        if drop_gold(where.gold_path):
+            try:
+                self.gold()
+            except (typer.Exit, _Stop) as error:
+                failed = True
+                if isinstance(error, _Stop):
+                    self.console.print(f"gold is gone and not rebuilt: {error}", markup=False, soft_wrap=True)
+        places = [where.gold_path, where.gold_path.parent / "dbt", where.data_docs, where.report_path, where.logs]
+        rest = elsewhere(places, about)
+        show_erased(self.console, erased, rest, pages, dry_run=False)
+        return erased.complete and not (failed or rest.hits or rest.unread)
 
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:

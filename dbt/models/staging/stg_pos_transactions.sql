@@ -11,7 +11,7 @@ select
     original_transaction_id,
     channel,
     lane_id,
-    customer_id,
+    {{ pseudonym('customer_id', 'cust') }} as customer_id,
     currency,
     total as total_minor,
     lines,

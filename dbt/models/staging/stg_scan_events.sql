@@ -8,7 +8,7 @@ select
     store_id,
     session_id,
     event,
-    customer_id,
+    {{ pseudonym('customer_id', 'cust') }} as customer_id,
     device_kind,
     {{ product_code('product_id') }} as product_id,
     quantity,

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from batch_jobs import maintenance, silver, tables
+from batch_jobs.errors import LakeError
+from batch_jobs.maintenance import Kept, expires_before, maintain
+from batch_jobs.run import Run
+from schemas.contract import all_contracts, contract
+from tests.batch_jobs.bronze_rows import NOON, READINGS, a_run, reading, receive, versions
+
+pytestmark = [pytest.mark.integration, pytest.mark.system]
+
+SHORT = replace(READINGS, schema=READINGS.schema | {"x-retention": "P30D"})
+OLD = NOON - timedelta(days=40)
+ORPHAN = "arrived_date=2026-10-05/part-00000-orphan.snappy.parquet"
+
+
+def old_reading(number: int) -> dict:
+    return reading(number, event_id=f"old-{number}", event_time=f"{OLD:%Y-%m-%d}T11:00:00.000Z")
+
+
+def dispositions(spark, lake: Path) -> list[tuple[str, str, int]]:
+    found = tables.read(spark, tables.dispositions_layout(str(lake)).path).orderBy("at", "disposition").collect()
+    return [(row.run_id, row.disposition, row["rows"]) for row in found if row["rows"]]
+
+
+@dataclass
+class Maintained:
+    lake: Path
+    planned: list[Kept]
+    untouched: bool
+    done: dict[str, Kept]
+
+
+@pytest.fixture(scope="module")
+def maintained(spark, tmp_path_factory) -> Maintained:
+    """A lake with two readings and a broken record past their retention, and today's in six small files."""
+    lake = tmp_path_factory.mktemp("maintained")
+    receive(spark, lake, [old_reading(1), old_reading(2), "{broken"], arrived_at=OLD)
+    for number in range(6):
+        receive(spark, lake, [reading(number)], first_offset=10 + number)
+    silver.silver(spark, a_run(lake, "r1"), [SHORT])
+    before = versions(spark, lake)
+    planned = maintain(spark, a_run(lake, "plan"), [SHORT], dry_run=True)
+    untouched = versions(spark, lake) == before
+    # A run that was killed after it had deleted, before it had counted.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(maintenance, "record_bronze", lambda *_, **__: (_ for _ in ()).throw(LakeError("killed")))
+        maintain(spark, a_run(lake, "killed"), [SHORT])
+    orphan = lake / "bronze" / READINGS.table / ORPHAN  # of a writer that died
+    orphan.write_bytes(bytes(100_000))
+    long_ago = (datetime.now(UTC) - maintenance.VACUUM_AFTER - timedelta(days=1)).timestamp()
+    os.utime(orphan, (long_ago, long_ago))
+    done = maintain(spark, a_run(lake, "m1"), [SHORT])
+    return Maintained(lake, planned, untouched, {one.table: one for one in done})
+
+
+def test_a_dry_run_says_what_would_go_and_writes_nothing(maintained):
+    assert [(one.table, one.expired, one.compacted, one.fault) for one in maintained.planned] == [
+        ("silver.sensor_readings", 2, 0, ""),
+        ("quarantine.sensor_readings", 1, 0, ""),
+        ("bronze.sensor_readings", 3, 1, ""),
+        ("audit.dispositions", 0, 0, ""),
+    ]
+    assert maintained.untouched
+
+
+def test_what_is_past_its_retention_goes_and_bronze_counts_it_once(spark, maintained):
+    for layer, day, rows in (("bronze", "arrived_date", 6), ("silver", "event_date", 6), ("quarantine", "", 0)):
+        found = tables.read(spark, tables.path_of(str(maintained.lake), layer, READINGS.table)).collect()
+        assert len(found) == rows
+        assert {row[day] for row in found} <= {NOON.date()}
+    expired = [one for one in dispositions(spark, maintained.lake) if one[1] == "expired"]
+    assert expired == [("m1", "expired", 3)]
+
+
+def test_small_files_become_one_and_athena_reads_it_still(spark, maintained):
+    bronze = maintained.done["bronze.sensor_readings"]
+    assert (bronze.fault, bronze.files, bronze.partitions) == ("", 1, 1)
+    for path in versions(spark, maintained.lake):
+        assert tables.snapshot(spark, str(maintained.lake / path)).reader_version == 1
+
+
+def test_silver_goes_on_with_what_is_new_and_takes_no_deletion_or_compaction_for_it(spark, maintained):
+    receive(spark, maintained.lake, [reading(50)], first_offset=50)
+    (done,) = silver.silver(spark, a_run(maintained.lake, "r2"), [SHORT])
+    assert (done.rows, done.inserted) == (1, 1)
+
+
+def test_a_file_no_table_needs_goes_and_one_that_somebody_may_be_reading_stays(maintained):
+    folder = maintained.lake / "bronze" / READINGS.table
+    assert not (folder / ORPHAN).exists()
+    assert maintained.done["bronze.sensor_readings"].freed > 0
+    assert len(list(folder.glob("arrived_date=*/*.parquet"))) >= 8  # what was compacted and deleted today
+
+
+def test_a_table_someone_else_is_writing_is_named_and_the_others_are_done(spark, maintained, monkeypatch):
+    compact = maintenance.vacuum
+
+    def conflict(spark, path, keep):
+        if "/bronze/" in path:
+            raise RuntimeError("io.delta.exceptions.ConcurrentDeleteReadException: [DELTA_CONCURRENT_DELETE_READ] …")
+        return compact(spark, path, keep)
+
+    monkeypatch.setattr(maintenance, "vacuum", conflict)
+    done = maintain(spark, a_run(maintained.lake, "m2"), [SHORT])
+    faults = {one.table: one.fault for one in done if one.fault}
+    assert list(faults) == ["bronze.sensor_readings"]
+    assert faults["bronze.sensor_readings"].endswith("someone else wrote the same table at the same time; run again")
+    assert done[-1].table == "audit.dispositions"
+
+
+def test_bronze_rows_that_silver_has_not_taken_do_not_expire(spark, maintained):
+    receive(spark, maintained.lake, [old_reading(9)], first_offset=90, arrived_at=OLD)
+    done = {one.table: one for one in maintain(spark, a_run(maintained.lake, "m3"), [SHORT])}
+    assert "silver has not taken its newest rows" in done["bronze.sensor_readings"].fault
+    assert done["silver.sensor_readings"].fault == ""
+    path = tables.path_of(str(maintained.lake), "bronze", READINGS.table)
+    assert tables.read(spark, path).where("offset = 90").count() == 1
+
+
+def test_a_store_that_did_not_change_for_years_stays():
+    at = datetime(2026, 10, 6, 3, tzinfo=UTC)
+    assert {item.name for item in all_contracts() if expires_before(item, at) is None} == {
+        "assets",
+        "products",
+        "stores",
+    }
+    assert expires_before(contract("dead-letters"), at) == date(2026, 9, 29)
+
+
+def test_an_empty_lake_has_nothing_to_maintain(spark, tmp_path):
+    assert maintain(spark, Run("m", NOON, str(tmp_path)), [READINGS]) == []
