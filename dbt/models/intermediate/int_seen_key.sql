@@ -37,7 +37,7 @@ with seen as (
     select
         'product',
         receipt.store_id,
-        {{ product_code('coalesce(' ~ struct_field('line', 'gtin') ~ ', ' ~ struct_field('line', 'plu') ~ ')') }}
+        {{ product_code('coalesce(' ~ struct_field('line', 'gtin', 'varchar') ~ ', ' ~ struct_field('line', 'plu', 'varchar') ~ ')') }}
     from {{ ref('stg_pos_transactions') }} as receipt
     {{ each_element('receipt.lines', 'line') }}
     {%- if goes_on() %}
