@@ -42,7 +42,7 @@ test-redshift: setup ## The gold tables built by dbt-redshift on a stand-in (Pos
 bench-streaming: setup ## The cold-chain job against Flink's floor, Quix Streams and Bytewax on one log (an hour; BENCH=--quick: ten minutes)
 	@$(VENV)/python -m tests.bench.streaming $(BENCH)
 
-bench-batch: setup ## What a run of the lakehouse costs, into 3 and 12 million rows, beside DuckDB (half an hour; BENCH=--quick: five minutes)
+bench-batch: setup ## What a run of the lakehouse costs, into 3 and 12 million rows, beside DuckDB (BENCH=--quick: small tables)
 	@$(VENV)/python -m tests.bench.batch $(BENCH)
 
 faults: setup ## Kill, cut off and fill up what the alerts depend on, and hold them against an undisturbed run (20 min)
@@ -51,7 +51,7 @@ faults: setup ## Kill, cut off and fill up what the alerts depend on, and hold t
 faults-long: setup ## The same with the job stopped for 16 minutes, longer than Kafka lets transactions wait by default
 	@$(VENV)/python -m tests.faults.run --stop-min 16
 
-test-system: setup ## The slow proofs: deploys, time gone wrong, a guard, derived jobs, runs killed half-way (17 min)
+test-system: setup ## The slow proofs: deploys, time gone wrong, a guard, derived jobs, runs killed half-way, erasure
 	$(VENV)/python -m pytest -q -m system --durations=10
 
 test-glue: setup ## The entry scripts of Glue and EMR by spark-submit, against S3 on moto's server (fetches 650 MB of jars once)

@@ -300,7 +300,7 @@ class Aside:
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
-_PLACE = re.compile(r"(.+)/(\d+)/(\d+)")
+_PLACE = re.compile(r"(.+)/(-?\d+)/(\d+)")  # partitions of landed files are negative
 _EMPTY = """SELECT NULL::VARCHAR AS contract, NULL::VARCHAR AS topic, NULL::VARCHAR AS topic_id,
     NULL::INTEGER AS "partition", NULL::BIGINT AS "offset", NULL::TIMESTAMPTZ AS arrived_at,
     NULL::TIMESTAMPTZ AS loaded_at, NULL::VARCHAR AS run_id, NULL::VARCHAR AS key, NULL::VARCHAR AS payload,

@@ -31,7 +31,7 @@ RETRY_S = 15.0
 
 def keep(stack: Stack) -> None:
     """Watch, and start the stack anew where its supervisord was killed; the new one has a keeper of its own."""
-    supervisord, ran = os.getppid(), set()
+    supervisord, ran = _supervisord(stack), set()
     try:
         for names in watch(stack):
             ran |= names
@@ -44,6 +44,15 @@ def keep(stack: Stack) -> None:
         # supervisord was what wrote the log.
         with (stack.logs / "keeper.log").open("a") as log, contextlib.redirect_stdout(log):
             _start_anew(stack, ran)
+
+
+def _supervisord(stack: Stack) -> int:
+    """Process id of the supervisord that started this keeper. Not simply its parent: that is another one already where
+    supervisord was killed while Python was starting."""
+    try:
+        return int((stack.home / "supervisord.pid").read_text())
+    except FileNotFoundError:
+        return os.getppid()
 
 
 def _start_anew(stack: Stack, ran: set[str]) -> None:

@@ -235,3 +235,10 @@ def test_records_that_stay_fail_the_command_but_not_its_rehearsal(grocery, monke
     result = grocery("replay", "-c", "sensor-readings", "--reason", "unit", "--from", "2026-10-05", *words)
     assert result.exit_code == exit_code, result.output
     assert seen == [(Choice("unit", datetime(2026, 10, 5, tzinfo=UTC).date()), bool(words))]
+
+
+def test_a_record_of_a_landed_file_is_shown_by_its_coordinates_too(grocery, lake):
+    orders, id_ = contract("orders"), "orders/2026/10/05/12/one.gz@abc"
+    write(lake, [aside(4, "{broken", "json:", item=orders, topic_id=id_, partition=-1)], orders)
+    for name in ("orders/-1/4", f"{id_}/-1/4"):
+        assert "{broken" in grocery("show", name).output

@@ -6,7 +6,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ingestion.feed import feed
 from ingestion.gate import READINGS
@@ -17,20 +16,11 @@ from ingestion.topics import DEAD_LETTERS
 from tests.ingestion.example import CIPHER, NOON, ListSink, arrival, gate, readings
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def client(endpoint: str) -> Iterator[Any]:
+def client(moto_endpoint: str) -> Iterator[Any]:
     client = boto3.client(
         "kinesis",
-        endpoint_url=endpoint,
+        endpoint_url=moto_endpoint,
         region_name="eu-central-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",
