@@ -1,11 +1,14 @@
 """Gold: runs dbt over silver into a DuckDB file, and knows the questions that analysts ask of it.
 
-A second run rebuilds the same tables from the same silver. dbt builds into a file of its own; only a build without a
-failed test takes the old file's place, so readers never see half a gold or a wrong one.
+A run goes on from the gold that is there: it recomputes what new rows of silver touch, and a second one finds nothing
+new and changes nothing. It builds from nothing where that would not do: no gold yet, another dbt project than the one
+that built it, rows gone from silver, or asked for. dbt works on a copy; only a build without a failed test takes the
+old file's place, so readers never see half a gold or a wrong one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -50,7 +53,8 @@ class Failure:
 class GoldResult:
     """models: built; tests: passed; warnings: tests of severity warn that found rows; failures: what stopped gold.
 
-    replaced: whether the new tables took the old ones' place. seconds: the whole run. log: dbt's log file.
+    replaced: whether the new tables took the old ones' place. from_nothing: why it did not go on from the gold that was
+    there, empty where it did. seconds: the whole run. log: dbt's log file.
     """
 
     models: int = 0
@@ -58,6 +62,7 @@ class GoldResult:
     warnings: list[Failure] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     replaced: bool = False
+    from_nothing: str = ""
     seconds: float = 0.0
     log: Path = Path()
 
@@ -66,8 +71,10 @@ Progress = Callable[[int, int, str], None]
 """(done, of how many, name of the model or test that ended)"""
 
 
-def build(lake: str, gold_path: Path, logs: Path, on_progress: Progress | None = None) -> GoldResult:
-    """Run `dbt build` over <lake>/silver into gold_path.
+def build(
+    lake: str, gold_path: Path, logs: Path, on_progress: Progress | None = None, full: bool = False
+) -> GoldResult:
+    """Run `dbt build` over <lake>/silver into gold_path. full: from nothing, whatever is there.
 
     Raises MissingSilver, or GoldError where dbt could not run at all; failed models and tests are in the result.
     """
@@ -77,19 +84,69 @@ def build(lake: str, gold_path: Path, logs: Path, on_progress: Progress | None =
     fresh = work / "build" / gold_path.name  # the same name: DuckDB's views carry the file's name as their catalog
     shutil.rmtree(fresh.parent, ignore_errors=True)
     fresh.parent.mkdir(parents=True)
+    made_by = _fingerprint(lake)
     result = GoldResult(log=logs.resolve() / "dbt" / "dbt.log")
+    result.from_nothing = "asked for" if full else _why_from_nothing(gold_path, made_by)
     result.log.parent.mkdir(parents=True, exist_ok=True)
     outcome = work / "target" / "run_results.json"
     outcome.unlink(missing_ok=True)
-    last_lines = _run_dbt(lake, fresh, work / "target", result.log, on_progress)
+    if not result.from_nothing:
+        shutil.copyfile(gold_path, fresh)
+    last_lines = _run_dbt(lake, fresh, work / "target", result.log, on_progress, full=bool(result.from_nothing))
     if not outcome.exists():
         raise GoldError(f"dbt did not run; its log is {result.log}. It said:\n" + "\n".join(last_lines))
     _take_results(outcome, result)
     if not result.failures:
+        _sign(fresh, made_by)
         os.replace(fresh, gold_path)
         result.replaced = True
     result.seconds = time.monotonic() - started
     return result
+
+
+_SIGNED = "main_intermediate.made_by"
+_READ = "main_intermediate.int_silver_read"
+
+
+def _fingerprint(lake: str) -> str:
+    """Of what makes gold but silver's rows: the dbt project, DuckDB (with its time zones) and where silver lies."""
+    digest = hashlib.sha256(f"{duckdb.__version__} {Path(lake).resolve()}".encode())
+    for path in sorted(DBT.rglob("*")):
+        if path.suffix in (".sql", ".yml"):
+            digest.update(f"\0{path.relative_to(DBT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _why_from_nothing(gold_path: Path, made_by: str) -> str:
+    """Why a run cannot go on from this gold; empty where it can."""
+    if not gold_path.exists():
+        return "there was none"
+    try:
+        with connect(gold_path) as gold:
+            if gold.sql(f"SELECT fingerprint FROM {_SIGNED}").fetchall() != [(made_by,)]:
+                return "the models, DuckDB or the lake are others"
+            gone = [source.removeprefix("stg_") for source in _shrunk(gold)]
+    except duckdb.Error as error:
+        return f"the old one cannot be read: {str(error).splitlines()[0]}"
+    return f"rows are gone from silver's {', '.join(gone)}" if gone else ""
+
+
+def _shrunk(gold: duckdb.DuckDBPyConnection) -> list[str]:
+    """Staging models that have fewer rows of some batch than were read: nobody knows any more which facts had them."""
+    sources = [source for (source,) in gold.sql(f"SELECT DISTINCT source FROM {_READ} ORDER BY 1").fetchall()]
+    fewer = """
+        SELECT 1
+        FROM (SELECT loaded_at, row_count FROM {read} WHERE source = '{source}') AS known
+        LEFT JOIN (SELECT loaded_at, count(*) AS n FROM main_staging.{source} GROUP BY 1) AS there USING (loaded_at)
+        WHERE coalesce(there.n, 0) < known.row_count
+        LIMIT 1
+    """
+    return [source for source in sources if gold.sql(fewer.format(read=_READ, source=source)).fetchall()]
+
+
+def _sign(fresh: Path, made_by: str) -> None:
+    with duckdb.connect(str(fresh)) as gold:
+        gold.execute(f"CREATE OR REPLACE TABLE {_SIGNED} AS SELECT ? AS fingerprint", [made_by])
 
 
 def _check_silver(lake: str) -> None:
@@ -106,7 +163,7 @@ def _check_silver(lake: str) -> None:
         raise MissingSilver(f"{silver}: no table {', '.join(missing)}; run `grocery batch silver` first")
 
 
-def _run_dbt(lake: str, gold: Path, target: Path, log: Path, on_progress: Progress | None) -> deque[str]:
+def _run_dbt(lake: str, gold: Path, target: Path, log: Path, on_progress: Progress | None, *, full: bool) -> deque[str]:
     """Run it and tell of each node that ended; returns dbt's last warnings and errors.
 
     A process of its own, because dbt keeps DuckDB's file open for as long as its process lives.
@@ -115,6 +172,7 @@ def _run_dbt(lake: str, gold: Path, target: Path, log: Path, on_progress: Progre
         *(sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--log-format", "json"),
         *("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"),
         *("--project-dir", str(DBT), "--profiles-dir", str(DBT)),
+        *(["--full-refresh"] if full else []),
     ]
     env = os.environ | {
         "GROCERY_LAKE": str(Path(lake).resolve()),

@@ -22,3 +22,10 @@ row_number() over (partition by {{ key }}, {{ changed_at }} order by arrived_at_
 {% macro valid_at(version, instant_utc) -%}
 {{ instant_utc }} >= {{ version }}.valid_from_utc and {{ instant_utc }} < {{ version }}.valid_to_utc
 {%- endmacro %}
+
+{#- The time for which the row of something holds that events name and no dimension knows: all of it. -#}
+{% macro valid_always() -%}
+cast('1900-01-01 00:00:00' as timestamp) as valid_from_utc,
+    cast('9999-12-31 00:00:00' as timestamp) as valid_to_utc,
+    true as is_current
+{%- endmacro %}

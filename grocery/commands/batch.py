@@ -54,6 +54,9 @@ Accept = Annotated[
 ]
 
 
+Full = Annotated[bool, typer.Option("--full", help="Build all of it from nothing, whatever is there.")]
+
+
 @app.command("bronze")
 def bronze(only: Names = None) -> None:
     """Load what is new on the topics into bronze, as received, once per record.
@@ -117,14 +120,17 @@ def quality(only: Names = None, accept: Accept = False) -> None:
 
 
 @app.command("gold")
-def gold() -> None:
+def gold(full: Full = False) -> None:
     """Build what analysts see with dbt: dimensions, facts and reports, each with its tests.
+
+    Recomputes what new rows of silver touch, however late they are. Builds from nothing where there is no gold yet,
+    where the models have changed or rows are gone from silver. What was changed in silver in place needs `--full`.
 
     Refuses while a critical expectation of the quality gate stands open. Exit code 1: a model or a test failed; then
     the old gold stays.
     """
     with spark_run() as at_work:
-        at_work.gold()
+        at_work.gold(full=full)
 
 
 @app.command("run")
@@ -293,8 +299,8 @@ class _AtWork:
         if not verdict.passed:
             raise typer.Exit(1)
 
-    def gold(self, *, checked: bool = False) -> None:
-        """checked: the gate has just let everything pass."""
+    def gold(self, *, checked: bool = False, full: bool = False) -> None:
+        """checked: the gate has just let everything pass. full: from nothing."""
         from batch_jobs.gold import GoldError, build
         from batch_jobs.quality import open_failures
         from grocery.settings import settings
@@ -319,6 +325,7 @@ class _AtWork:
                     where.gold_path,
                     where.logs,
                     lambda done, of, name: status.update(f"gold: {done} of {of}, {name}"),
+                    full,
                 )
         except GoldError as error:
             raise _Stop(str(error)) from error
@@ -560,7 +567,8 @@ def show_gold(console: Console, result: GoldResult) -> None:
     word = "[red]failed[/red], the old gold stays" if result.failures else "[green]built[/green]"
     console.print(
         f"gold: {word}; {result.models} models, {result.tests} tests passed, {len(result.warnings)} warnings, "
-        f"{len(result.failures)} failed, {result.seconds:.0f} s",
+        f"{len(result.failures)} failed, {result.seconds:.0f} s"
+        + (f"; from nothing: {result.from_nothing}" if result.from_nothing else ""),
         highlight=False,
         soft_wrap=True,
     )

@@ -2,8 +2,10 @@
 
 from itertools import chain
 
+import duckdb
 import pytest
 
+from batch_jobs import gold as gold_module
 from batch_jobs.gold import GoldError, MissingSilver, NoGold, build, connect
 from tests.fixtures.gold import example_events
 from tests.fixtures.silver import write_silver
@@ -57,14 +59,14 @@ def test_contracts_without_data_give_empty_tables(tmp_path):
     seen = []
     result = build(str(tmp_path / "lake"), tmp_path / "gold.duckdb", tmp_path / "logs", lambda *step: seen.append(step))
     assert result.replaced and not result.warnings
-    assert result.models >= 42 and result.tests >= 50
+    assert result.models >= 59 and result.tests >= 50
     assert sorted(step[0] for step in seen) == list(range(1, result.models + result.tests + 1))
     with connect(tmp_path / "gold.duckdb") as gold:
         assert {gold.table(name).shape[0] for name in TABLES} == {0}
 
 
 @pytest.mark.integration
-def test_running_twice_changes_nothing(gold, tmp_path):
+def test_building_from_nothing_twice_makes_the_same(gold, tmp_path):
     result = build(str(gold / "lake"), tmp_path / "gold.duckdb", tmp_path / "logs")
     assert result.replaced
     with connect(tmp_path / "gold.duckdb") as second:
@@ -85,3 +87,47 @@ def test_a_failed_test_stops_gold_and_keeps_the_old_one(tmp_path):
     assert "Got 1 result" in result.failures[0].message
     assert result.log.exists()
     assert (tmp_path / "gold.duckdb").read_text() == "the old one"
+
+
+@pytest.fixture
+def old_gold(tmp_path):
+    """A gold as small as can be: one batch of `stores` with two rows was read, and both are there."""
+    path = tmp_path / "gold.duckdb"
+    with duckdb.connect(str(path)) as gold:
+        gold.execute("CREATE SCHEMA main_intermediate; CREATE SCHEMA main_staging")
+        gold.execute("CREATE TABLE main_staging.stg_stores AS SELECT 1 AS loaded_at FROM range(2)")
+        gold.execute("CREATE TABLE main_intermediate.int_silver_read (source TEXT, loaded_at INT, row_count INT)")
+        gold.execute("INSERT INTO main_intermediate.int_silver_read VALUES ('stg_stores', 1, 2)")
+    gold_module._sign(path, "these models")
+    return path
+
+
+def test_a_run_goes_on_from_a_gold_of_the_same_models_and_all_it_has_read(old_gold):
+    assert gold_module._why_from_nothing(old_gold, "these models") == ""
+
+
+def test_other_models_mean_a_gold_from_nothing(old_gold):
+    assert gold_module._why_from_nothing(old_gold, "other models") == "the models, DuckDB or the lake are others"
+
+
+def test_rows_that_are_gone_from_silver_mean_a_gold_from_nothing(old_gold):
+    with duckdb.connect(str(old_gold)) as gold:
+        gold.execute("DELETE FROM main_staging.stg_stores WHERE rowid = 0")
+    assert gold_module._why_from_nothing(old_gold, "these models") == "rows are gone from silver's stores"
+
+
+def test_a_gold_that_an_older_release_built_is_not_gone_on_from(tmp_path):
+    duckdb.connect(str(tmp_path / "gold.duckdb")).close()
+    assert "cannot be read" in gold_module._why_from_nothing(tmp_path / "gold.duckdb", "these models")
+
+
+def test_a_changed_model_and_another_lake_change_the_fingerprint(tmp_path, monkeypatch):
+    (tmp_path / "dbt/models").mkdir(parents=True)
+    model = tmp_path / "dbt/models/fct.sql"
+    monkeypatch.setattr(gold_module, "DBT", tmp_path / "dbt")
+    found = set()
+    for text, lake in (("select 1", "lake"), ("select 2", "lake"), ("select 1", "other-lake")):
+        model.write_text(text)
+        found.add(gold_module._fingerprint(str(tmp_path / lake)))
+    assert len(found) == 3
+    assert gold_module._fingerprint(str(tmp_path / "other-lake")) in found

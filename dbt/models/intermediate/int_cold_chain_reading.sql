@@ -1,3 +1,5 @@
+{%- set touched = [{'by': 'int_touched_case', 'key': ['asset_id'], 'at': 'event_time_utc'}] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
 with readings as (
 
     select
@@ -5,7 +7,7 @@ with readings as (
         -- Portable "last value so far": while it defrosts, a case reports so every few minutes.
         max(case when reading.metric = 'defrost' and reading.value >= 0.5 then reading.event_time_utc end) over (
             partition by reading.asset_id
-            order by reading.event_time_utc
+            order by reading.event_time_utc, reading.metric, reading.event_id
             rows between unbounded preceding and current row
         ) as last_defrost_utc
     from {{ ref('stg_sensor_readings') }} as reading
@@ -13,6 +15,19 @@ with readings as (
         reading.kind = 'reading'
         and reading.metric in ('temperature', 'defrost')
         and reading.asset_class in {{ cold_chain_classes() }}
+        {%- if goes_on() %}
+        and reading.event_date in (
+            {{ touched_days('int_touched_case', from='read_from_utc', to='read_to_utc') }}
+        )
+        and exists (
+            select 1
+            from {{ ref('int_touched_case') }} as touched
+            where
+                touched.asset_id = reading.asset_id
+                and reading.event_time_utc >= touched.read_from_utc
+                and reading.event_time_utc < touched.read_to_utc
+        )
+        {%- endif %}
 
 ),
 
@@ -20,7 +35,7 @@ temperatures as (
 
     select
         *,
-        lead(event_time_utc) over (partition by device_id order by event_time_utc, event_id) as next_time_utc
+        lead(event_time_utc) over (partition by asset_id, device_id order by event_time_utc, event_id) as next_time_utc
     from readings
     where metric = 'temperature'
 
@@ -30,12 +45,14 @@ placed as (
 
     select
         temperatures.*,
-        device.interval_s,
+        -- A device that no asset names.
+        coalesce(device.interval_s, {{ var('unknown_interval_s') }}) as interval_s,
         store.time_zone,
         {{ cold_chain_limit_c('temperatures.asset_class') }} as limit_c
     from temperatures
     left join {{ ref('int_device') }} as device
         on temperatures.device_id = device.device_id
+        and temperatures.metric = device.metric
         and {{ valid_at('device', 'temperatures.event_time_utc') }}
     left join {{ ref('dim_store') }} as store
         on temperatures.store_id = store.store_id
@@ -66,5 +83,7 @@ select
             next_time_utc,
             {{ dbt.dateadd('second', 'interval_s * ' ~ var('reading_stands_intervals'), 'event_time_utc') }}
         )
-    end as stands_until_utc
+    end as stands_until_utc,
+    next_time_utc is null as is_newest
 from placed
+where {{ is_touched(touched, 'placed') }}

@@ -1,10 +1,26 @@
+{%- set touched = [{'by': 'int_touched_meter', 'key': ['device_id', 'metric'], 'at': 'end_utc'}] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
 with readings as (
 
     select
         *,
         row_number() over (partition by device_id, metric, event_time_utc order by event_id) as copy
-    from {{ ref('stg_sensor_readings') }}
-    where kind = 'reading' and metric in ('power', 'energy', 'water')
+    from {{ ref('stg_sensor_readings') }} as reading
+    where
+        kind = 'reading'
+        and metric in ('power', 'energy', 'water')
+        {%- if goes_on() %}
+        and event_date >= (select cast(min(read_from_utc) as date) from {{ ref('int_touched_meter') }})
+        and exists (
+            select 1
+            from {{ ref('int_touched_meter') }} as touched
+            where
+                touched.device_id = reading.device_id
+                and touched.metric = reading.metric
+                and reading.event_time_utc >= touched.read_from_utc
+                and reading.event_time_utc <= touched.to_utc
+        )
+        {%- endif %}
 
 ),
 
@@ -101,3 +117,4 @@ select
         when is_joined then cast(round((begin_value + end_value) * seconds / 7200.0, 6) as decimal(18, 6))
     end as amount
 from judged
+where {{ is_touched(touched, 'judged') }}

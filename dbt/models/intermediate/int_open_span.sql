@@ -1,25 +1,12 @@
 -- Days on which anything was seen or measured in a store, those between them, and one more at each end: a local date
 -- and UTC's are at most one apart.
-with happened as (
-
-    select store_id, event_time_utc
-    from {{ ref('stg_sensor_readings') }}
-
-    union all
-
-    select store_id, event_time_utc
-    from {{ ref('stg_cv_detections') }}
-
-),
-
-span as (
+with span as (
 
     select
         store_id,
-        cast({{ dbt.dateadd('day', -1, 'min(event_time_utc)') }} as date) as first_date,
-        cast({{ dbt.dateadd('day', 1, 'max(event_time_utc)') }} as date) as last_date
-    from happened
-    group by store_id
+        cast({{ dbt.dateadd('day', -1, 'first_event_utc') }} as date) as first_date,
+        cast({{ dbt.dateadd('day', 1, 'last_event_utc') }} as date) as last_date
+    from {{ ref('int_store_span') }}
 
 ),
 

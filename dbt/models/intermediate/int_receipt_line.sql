@@ -1,3 +1,6 @@
+{%- set touched = [{'by': 'int_touched_receipt', 'key': ['store_id', 'transaction_id'], 'only': "reason = 'new'"}] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+-- depends_on: {{ ref('int_touched_receipt') }}
 select
     receipt.event_id,
     receipt.event_time_utc,
@@ -21,3 +24,6 @@ select
     {{ struct_field('line', 'voided', 'boolean') }} as is_voided
 from {{ ref('stg_pos_transactions') }} as receipt
 {{ each_element('receipt.lines', 'line') }}
+{%- if goes_on() %}
+where {{ is_new('stg_pos_transactions', 'receipt') }}
+{%- endif %}

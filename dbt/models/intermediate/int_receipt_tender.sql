@@ -1,3 +1,6 @@
+{%- set touched = [{'by': 'int_touched_receipt', 'key': ['store_id', 'transaction_id'], 'only': "reason = 'new'"}] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+-- depends_on: {{ ref('int_touched_receipt') }}
 with tenders as (
 
     select
@@ -8,6 +11,9 @@ with tenders as (
         cast({{ struct_field('tender', 'amount') }} as bigint) as amount_minor
     from {{ ref('stg_pos_transactions') }} as receipt
     {{ each_element('receipt.tenders', 'tender') }}
+    {%- if goes_on() %}
+    where {{ is_new('stg_pos_transactions', 'receipt') }}
+    {%- endif %}
 
 )
 

@@ -1,25 +1,11 @@
--- The span that a store's data covers is told by the log's clock (arrival), which no device's clock can bend.
--- Only history that was loaded long after it happened is told by its own event time.
-with logged as (
+with span as (
 
     select
         store_id,
-        case
-            when {{ seconds_between('event_time_utc', 'arrived_at_utc') }} > 86400 then event_time_utc
-            else arrived_at_utc
-        end as logged_at_utc
-    from {{ ref('stg_sensor_readings') }}
-
-),
-
-span as (
-
-    select
-        store_id,
-        min(logged_at_utc) as span_start_utc,
-        max(logged_at_utc) as span_end_utc
-    from logged
-    group by store_id
+        first_logged_utc as span_start_utc,
+        last_logged_utc as span_end_utc
+    from {{ ref('int_store_span') }}
+    where first_logged_utc is not null
 
 ),
 

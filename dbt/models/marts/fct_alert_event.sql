@@ -1,3 +1,5 @@
+{%- set touched = [{'by': 'int_touched_alert', 'key': ['alert_id']}] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
 with steps as (
 
     select
@@ -7,9 +9,12 @@ with steps as (
         min(decided_at_utc) over (partition by alert_id) as told_at_utc,
         -- Of those of its kind in this alert, the how many-th.
         row_number() over (partition by alert_id, event order by sequence) as occurrence
-    from {{ ref('stg_alert_events') }}
+    from {{ ref('stg_alert_events') }} as step
     -- As in fct_alert: neither answers to commands nor what the guard tells of the pipeline.
-    where not answers_command_only and coalesce(alert_topic, '') <> 'alerts.platform'
+    where
+        not answers_command_only
+        and coalesce(alert_topic, '') <> 'alerts.platform'
+        and {{ is_touched(touched, 'step') }}
 
 )
 

@@ -1,9 +1,22 @@
+{%- set touched = [
+    {'by': 'int_touched_receipt', 'key': ['store_id', 'transaction_id'], 'only': "reason <> 'undoing'"},
+] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
 with receipts as (
 
     select
         *,
         {{ major_units('total_minor', 'currency') }} as total
-    from {{ ref('stg_pos_transactions') }}
+    from {{ ref('stg_pos_transactions') }} as receipt
+    {%- if goes_on() %}
+    where
+        event_date in (select event_date from {{ ref('int_touched_receipt') }})
+        and exists (
+            select 1
+            from {{ ref('int_touched_receipt') }} as touched
+            where touched.store_id = receipt.store_id and touched.transaction_id = receipt.transaction_id
+        )
+    {%- endif %}
 
 ),
 
@@ -21,7 +34,8 @@ lines as (
         sum(net_discount) as net_discount,
         sum(net_tax) as net_tax,
         sum(net_amount) as net_amount
-    from {{ ref('fct_sale_line') }}
+    from {{ ref('fct_sale_line') }} as line
+    where {{ is_touched(touched, 'line') }}
     group by store_id, transaction_id
 
 ),
@@ -35,7 +49,8 @@ paid as (
         sum(case when tender_kind = 'voucher' then paid else 0 end) as by_voucher,
         sum(case when tender_kind = 'cash' then paid else 0 end) as by_cash,
         sum(case when tender_kind in ('card', 'mobile') then paid else 0 end) as by_card
-    from {{ ref('int_receipt_tender') }}
+    from {{ ref('int_receipt_tender') }} as tender
+    where {{ is_touched(touched, 'tender') }}
     group by store_id, transaction_id
 
 ),
@@ -98,3 +113,4 @@ left join undone
 left join {{ ref('dim_store') }} as store
     on receipts.store_id = store.store_id
     and {{ valid_at('store', 'receipts.event_time_utc') }}
+where {{ is_touched(touched, 'receipts') }}

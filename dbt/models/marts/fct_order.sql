@@ -1,6 +1,8 @@
 {%- set instants = ['placed', 'picking_started', 'ready', 'on_the_way', 'arrived', 'handed_over', 'cancelled'] -%}
 {%- set visit_minutes = var('curbside_visit_minutes') -%}
 {%- set line_events = "('item_picked', 'item_substituted', 'item_short')" -%}
+{%- set touched = [{'by': 'int_touched_order', 'key': ['store_id', 'order_id']}] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
 with steps as (
 
     select
@@ -11,7 +13,8 @@ with steps as (
             partition by store_id, order_id, event order by event_time_utc desc, arrived_at_utc desc, event_id desc
         ) as newest,
         {{ major_units('total_minor', 'currency') }} as total
-    from {{ ref('stg_orders') }}
+    from {{ ref('stg_orders') }} as step
+    where {{ is_touched(touched, 'step') }}
 
 ),
 
@@ -105,7 +108,14 @@ scans as (
         *,
         row_number() over (partition by store_id, session_id, event order by event_time_utc, event_id) as oldest,
         row_number() over (partition by store_id, session_id, event order by event_time_utc desc, event_id desc) as newest
-    from {{ ref('stg_scan_events') }}
+    from {{ ref('stg_scan_events') }} as scan
+    {%- if goes_on() %}
+    where exists (
+        select 1
+        from steps
+        where steps.store_id = scan.store_id and steps.session_id = scan.session_id
+    )
+    {%- endif %}
 
 ),
 

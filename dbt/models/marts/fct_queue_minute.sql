@@ -1,17 +1,47 @@
-with minutes as (
+{%- set touched = [
+    {'by': 'int_touched_detection', 'key': ['store_id', 'zone_id'], 'at': 'minute_utc'},
+    {'by': 'int_touched_lane', 'key': ['store_id'], 'at': 'minute_utc'},
+] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+with placed as (
+
+    select
+        *,
+        date_trunc('minute', event_time_utc) as minute_utc
+    from {{ ref('stg_cv_detections') }} as seen
+    where
+        zone_kind in ('queue', 'self_checkout')
+        and seen = 'person'
+        and seen_count is not null
+        {%- if goes_on() %}
+        and seen.event_date in (
+            {{ touched_days('int_touched_detection') }}
+            union
+            select cast(known.minute_utc as date)
+            from {{ this }} as known
+            inner join {{ ref('int_touched_lane') }} as touched
+                on known.store_id = touched.store_id
+                and known.minute_utc >= touched.from_utc
+                and known.minute_utc < touched.to_utc
+        )
+        {%- endif %}
+
+),
+
+minutes as (
 
     select
         store_id,
         zone_id,
         max(zone_kind) as zone_kind,
         max(asset_id) as lane_id,
-        date_trunc('minute', event_time_utc) as minute_utc,
+        minute_utc,
         count(*) as detections,
         {{ exact_avg('seen_count') }} as people_avg,
         max(seen_count) as people_max
-    from {{ ref('stg_cv_detections') }}
-    where zone_kind in ('queue', 'self_checkout') and seen = 'person' and seen_count is not null
-    group by store_id, zone_id, date_trunc('minute', event_time_utc)
+    from placed
+    where {{ is_touched(touched, 'placed') }}
+    group by store_id, zone_id, minute_utc
 
 ),
 
@@ -32,6 +62,7 @@ timeline as (
         lanes_change,
         terminals_change
     from {{ ref('int_lane_change') }}
+    where store_id in (select store_id from minutes)
 
     union all
 
@@ -81,6 +112,7 @@ lane_timeline as (
         cast(null as timestamp) as minute_utc,
         terminals_change
     from {{ ref('int_lane_change') }}
+    where store_id in (select store_id from minutes)
 
     union all
 

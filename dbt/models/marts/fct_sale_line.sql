@@ -1,10 +1,15 @@
+{%- set touched = [
+    {'by': 'int_touched_receipt', 'key': ['store_id', 'transaction_id'], 'only': "reason in ('new', 'changed')"},
+] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
 with signed as (
 
     select
         *,
         -- A return or void takes back, whichever sign the till wrote; a line taken back before payment is nothing.
         case when is_voided then 0 when kind = 'sale' then 1 else -1 end as direction
-    from {{ ref('int_receipt_line') }}
+    from {{ ref('int_receipt_line') }} as line
+    where {{ is_touched(touched, 'line') }}
 
 ),
 

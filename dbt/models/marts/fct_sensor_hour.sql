@@ -1,3 +1,5 @@
+{%- set touched = [{'by': 'int_touched_reading', 'key': ['device_id', 'metric'], 'at': 'hour_start_utc'}] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
 with placed as (
 
     select
@@ -7,7 +9,22 @@ with placed as (
     left join {{ ref('dim_store') }} as store
         on reading.store_id = store.store_id
         and {{ valid_at('store', 'reading.event_time_utc') }}
-    where reading.kind in ('reading', 'bad-reading')
+    where
+        reading.kind in ('reading', 'bad-reading')
+        {%- if goes_on() %}
+        and reading.event_date in (
+            {{ touched_days('int_touched_reading', hours=1) }}
+        )
+        and exists (
+            select 1
+            from {{ ref('int_touched_reading') }} as touched
+            where
+                touched.device_id = reading.device_id
+                and touched.metric = reading.metric
+                and reading.event_time_utc >= touched.from_utc
+                and reading.event_time_utc < {{ dbt.dateadd('hour', 1, 'touched.to_utc') }}
+        )
+        {%- endif %}
 
 ),
 
@@ -62,3 +79,4 @@ from summed
 left join {{ ref('int_device') }} as device
     on summed.device_id = device.device_id
     and {{ valid_at('device', 'summed.hour_start_utc') }}
+where {{ is_touched(touched, 'summed') }}

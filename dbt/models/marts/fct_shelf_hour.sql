@@ -1,73 +1,31 @@
--- From what cameras saw, not from the job's facing_empty and facing_low: those are the same sights, but only while the
--- job ran, and only of facings that it had been told of.
-with sights as (
+{%- set touched = [
+    {
+        'by': 'int_touched_facing', 'key': ['store_id', 'asset_id'],
+        'at': 'hour_start_utc', 'from': 'hours_from_utc', 'to': 'hours_to_utc',
+    },
+] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+with standing as (
 
     select
-        seen.*,
-        case when coalesce(seen.seen_count, 1) = 0 then 0 else 1 end as is_so
-    from {{ ref('stg_cv_detections') }} as seen
-    where
-        seen.zone_kind = 'facing'
-        and seen.asset_id is not null
-        and seen.seen in ('empty_facing', 'low_facing', 'item')
-
-),
-
--- `seen` says what the model looked for; a count of 0, that it is not so. A facing that is not empty may be low still.
-states as (
-
-    select
-        store_id,
-        asset_id,
-        event_id,
-        event_time_utc,
-        case seen when 'empty_facing' then is_so when 'item' then 1 - is_so else 0 end as is_empty,
-        case
-            when seen = 'low_facing' then is_so
-            when seen = 'item' then 1 - is_so
-            when is_so = 1 then 1
-        end as is_low
-    from sights
-
-),
-
-followed as (
-
-    {%- set in_order %}over (partition by store_id, asset_id order by event_time_utc, event_id{% endset %}
-
-    select
-        *,
-        count(is_low) {{ in_order }} rows between unbounded preceding and current row) as low_told,
-        lead(event_time_utc) {{ in_order }}) as next_time_utc
-    from states
-
-),
-
-standing as (
-
-    select
-        followed.store_id,
-        followed.asset_id,
-        followed.event_time_utc,
-        followed.is_empty,
-        -- Portable "last value so far".
-        coalesce(
-            max(followed.is_low) over (partition by followed.store_id, followed.asset_id, followed.low_told), 0
-        ) as is_low,
-        -- The newest sight stands for nothing until the next one comes.
-        case
-            when followed.next_time_utc is null then followed.event_time_utc
-            else least(
-                followed.next_time_utc,
-                {{ dbt.dateadd('minute', var('facing_stands_minutes'), 'followed.event_time_utc') }}
-            )
-        end as stands_until_utc,
+        sight.*,
         store.time_zone,
-        {{ hour_start_utc('followed.event_time_utc', 'store.time_zone') }} as hour_start_utc
-    from followed
+        {{ hour_start_utc('sight.event_time_utc', 'store.time_zone') }} as hour_start_utc
+    from {{ ref('int_shelf_sight') }} as sight
     left join {{ ref('dim_store') }} as store
-        on followed.store_id = store.store_id
-        and {{ valid_at('store', 'followed.event_time_utc') }}
+        on sight.store_id = store.store_id
+        and {{ valid_at('store', 'sight.event_time_utc') }}
+    {%- if goes_on() %}
+    where exists (
+        select 1
+        from {{ ref('int_touched_facing') }} as touched
+        where
+            touched.store_id = sight.store_id
+            and touched.asset_id = sight.asset_id
+            and sight.event_time_utc >= {{ dbt.dateadd('hour', -2, 'touched.hours_from_utc') }}
+            and sight.event_time_utc < {{ dbt.dateadd('hour', 1, 'touched.hours_to_utc') }}
+    )
+    {%- endif %}
 
 ),
 
@@ -110,6 +68,7 @@ dated as (
         {{ business_time('hour_start_utc', 'time_zone') }},
         {{ seconds_between('from_utc', 'to_utc') }} as seconds
     from pieces
+    where {{ is_touched(touched, 'pieces') }}
 
 ),
 

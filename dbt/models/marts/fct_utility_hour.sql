@@ -1,3 +1,7 @@
+{%- set touched = [
+    {'by': 'int_touched_meter', 'key': ['device_id', 'metric'], 'at': 'hour_start_utc', 'from': 'hours_from_utc'},
+] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
 with steps as (
 
     select
@@ -8,6 +12,17 @@ with steps as (
     left join {{ ref('dim_store') }} as store
         on step.store_id = store.store_id
         and {{ valid_at('store', 'step.begin_utc') }}
+    {%- if goes_on() %}
+    where exists (
+        select 1
+        from {{ ref('int_touched_meter') }} as touched
+        where
+            touched.device_id = step.device_id
+            and touched.metric = step.metric
+            and step.end_utc >= touched.hours_from_utc
+            and step.begin_utc < {{ dbt.dateadd('hour', 1, 'touched.to_utc') }}
+    )
+    {%- endif %}
 
 ),
 
@@ -48,6 +63,7 @@ dated as (
         {{ business_time('hour_start_utc', 'time_zone') }},
         {{ seconds_between('from_utc', 'to_utc') }} as piece_s
     from pieces
+    where {{ is_touched(touched, 'pieces') }}
 
 ),
 
@@ -131,7 +147,9 @@ told as (
     left join {{ ref('dim_store') }} as store
         on metric.store_id = store.store_id
         and {{ valid_at('store', 'metric.event_time_utc') }}
-    where metric.metric in ('out_of_hours_power', 'out_of_hours_water')
+    where
+        metric.metric in ('out_of_hours_power', 'out_of_hours_water')
+        and metric.asset_id in (select asset_id from summed)
     group by metric.asset_id, metric.metric, {{ hour_start_utc(dbt.dateadd('second', -1, 'metric.event_time_utc'), 'store.time_zone') }}
 
 )

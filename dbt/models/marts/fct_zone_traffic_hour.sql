@@ -1,3 +1,5 @@
+{%- set touched = [{'by': 'int_touched_detection', 'key': ['store_id', 'zone_id'], 'at': 'hour_start_utc'}] -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
 with counts as (
 
     select
@@ -14,7 +16,24 @@ with counts as (
     left join {{ ref('dim_store') }} as store
         on seen.store_id = store.store_id
         and {{ valid_at('store', 'seen.event_time_utc') }}
-    where seen.zone_kind <> 'facing' and seen.seen in ('person', 'vehicle') and seen.seen_count is not null
+    where
+        seen.zone_kind <> 'facing'
+        and seen.seen in ('person', 'vehicle')
+        and seen.seen_count is not null
+        {%- if goes_on() %}
+        and seen.event_date in (
+            {{ touched_days('int_touched_detection', hours=1) }}
+        )
+        and exists (
+            select 1
+            from {{ ref('int_touched_detection') }} as touched
+            where
+                touched.store_id = seen.store_id
+                and touched.zone_id = seen.zone_id
+                and seen.event_time_utc >= touched.from_utc
+                and seen.event_time_utc < {{ dbt.dateadd('hour', 1, 'touched.to_utc') }}
+        )
+        {%- endif %}
 
 )
 
@@ -34,4 +53,5 @@ select
     case when max(zone_kind) <> 'entrance' then {{ exact_avg('seen_count') }} end as seen_avg,
     cast(max(case when zone_kind <> 'entrance' then seen_count end) as bigint) as seen_max
 from counts
+where {{ is_touched(touched, 'counts') }}
 group by store_id, zone_id, seen, hour_start_utc, business_date, local_hour

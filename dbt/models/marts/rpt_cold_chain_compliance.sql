@@ -27,42 +27,6 @@ with device_days as (
 
 ),
 
--- The time that each reading stands for, cut at local midnight.
-pieces as (
-
-    select
-        store_id,
-        asset_id,
-        asset_class,
-        device_id,
-        business_date,
-        temperature_c,
-        limit_c,
-        is_above_limit,
-        is_defrost,
-        1 as received,
-        {{ seconds_between('event_time_utc', 'least(stands_until_utc, day_end_utc)') }} as seconds
-    from {{ ref('int_cold_chain_reading') }}
-
-    union all
-
-    select
-        store_id,
-        asset_id,
-        asset_class,
-        device_id,
-        {{ next_date('business_date') }} as business_date,
-        temperature_c,
-        limit_c,
-        is_above_limit,
-        is_defrost,
-        0 as received,
-        {{ seconds_between('day_end_utc', 'stands_until_utc') }} as seconds
-    from {{ ref('int_cold_chain_reading') }}
-    where stands_until_utc > day_end_utc
-
-),
-
 device_measures as (
 
     select
@@ -72,14 +36,13 @@ device_measures as (
         device_id,
         business_date,
         sum(received) as received,
-        sum(seconds) as monitored_s,
-        sum(case when is_above_limit then seconds else 0 end) as above_s,
-        sum(case when is_above_limit and is_defrost then seconds else 0 end) as above_defrost_s,
-        sum(case when is_above_limit then (temperature_c - limit_c) * seconds else 0 end) as above_k_s,
-        sum(case when is_above_limit and is_defrost then (temperature_c - limit_c) * seconds else 0 end)
-            as above_defrost_k_s,
-        max(temperature_c) as worst_c
-    from pieces
+        sum(monitored_s) as monitored_s,
+        sum(above_s) as above_s,
+        sum(above_defrost_s) as above_defrost_s,
+        sum(above_k_s) as above_k_s,
+        sum(above_defrost_k_s) as above_defrost_k_s,
+        max(worst_c) as worst_c
+    from {{ ref('int_cold_chain_hour') }}
     group by store_id, asset_id, asset_class, device_id, business_date
 
 ),

@@ -9,7 +9,7 @@ with orders as (
     from {{ ref('fct_order') }} as orders
     left join {{ ref('dim_store') }} as store
         on orders.store_id = store.store_id
-        and {{ valid_at('store', 'orders.event_time_utc') }}
+        and {{ valid_at('store', 'coalesce(orders.window_from_utc, orders.handed_over_at_utc, orders.event_time_utc)') }}
     -- An order whose placing was lost was for pickup, unless it names a shopper's session.
     where orders.channel = 'curbside' or (orders.channel is null and orders.session_id is null)
 
@@ -20,7 +20,7 @@ summed as (
     select
         store_id,
         hour_start_utc,
-        time_zone,
+        max(time_zone) as time_zone,
         count(*) as orders,
         sum(case when status = 'handed_over' then 1 else 0 end) as handed_over,
         sum(case when status = 'cancelled' then 1 else 0 end) as cancelled,
@@ -41,7 +41,7 @@ summed as (
             as lines_short,
         sum(case when missing_steps is not null or has_odd_order then 1 else 0 end) as doubtful
     from orders
-    group by store_id, hour_start_utc, time_zone
+    group by store_id, hour_start_utc
 
 )
 

@@ -3,6 +3,8 @@ select
     {{ utc('event_time') }} as changed_at_utc,
     {{ utc('arrived_at') }} as arrived_at_utc,
     {{ utc('loaded_at') }} as loaded_at_utc,
+    loaded_at,
+    event_date,
     store_id,
     asset_id,
     asset_class,

@@ -3,6 +3,8 @@ select
     {{ utc('event_time') }} as event_time_utc,
     {{ utc('arrived_at') }} as arrived_at_utc,
     {{ utc('loaded_at') }} as loaded_at_utc,
+    loaded_at,
+    event_date,
     store_id,
     camera_id,
     zone_id,

@@ -1,0 +1,99 @@
+{#- A run that goes on recomputes what was touched since the last one: by new rows of silver, known by `loaded_at`, and by
+    new versions of dimensions. int_silver_batch says which rows are new, int_touched_* what they touch; a fact's
+    `touched` (in its meta) says which of its rows that are. docs/decisions.md has the why.
+
+    What a model does when it goes on stands under `if goes_on()`: also true when dbt parses, so that it sees the refs. -#}
+{% macro goes_on() %}{{ return(not execute or (model.resource_type == 'model' and is_incremental())) }}{% endmacro %}
+
+{#- Everything is built from nothing: nobody asks what is touched. -#}
+{% macro refreshes() %}{{ return(execute and flags.FULL_REFRESH) }}{% endmacro %}
+
+
+{#- Whether this run is the first to read a row of a staging model. loaded_at is silver's own column, as it is, so that
+    files are skipped by it. -#}
+{% macro is_new(source, alias) -%}
+{{ alias }}.loaded_at in (select loaded_at from {{ ref('int_silver_batch') }} where source = '{{ source }}')
+{%- endmacro %}
+
+
+{#- A model's table as the last run left it, none where there is none. No dependency: what is asked may be built from what
+    asks. -#}
+{% macro as_it_was(name) %}
+    {%- if not execute %}{{ return(name) }}{% endif -%}
+    {%- set found = (graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') | selectattr('name', 'equalto', name) | list)[0] -%}
+    {{ return(adapter.get_relation(database=found.database, schema=found.schema, identifier=found.alias)) }}
+{% endmacro %}
+
+
+{#- Which rows are touched, as a condition on `alias`. touched: a list; a row that one of them names is touched.
+    by: model with a row for each thing touched; key: columns that are the same in both; at: a column of the fact that is
+    in the span of `by` (from from_utc to to_utc, not included, or the columns named so); only: condition on `touched`. -#}
+{% macro is_touched(touched, alias) -%}
+{{ return(touched_condition(touched, alias, ref) if goes_on() else 'true') }}
+{%- endmacro %}
+
+{#- find: gives the relation of a model by its name. -#}
+{% macro touched_condition(touched, alias, find) -%}
+(
+        {%- for one in touched %}
+        {{ 'or ' if not loop.first }}exists (
+            select 1
+            from {{ find(one.by) }} as touched
+            where
+                {%- for column in one.key %}
+                {{ 'and ' if not loop.first }}touched.{{ column }} = {{ alias }}.{{ column }}
+                {%- endfor %}
+                {%- if one.at %}
+                and {{ alias }}.{{ one.at }} >= touched.{{ one.get('from', 'from_utc') }}
+                and {{ alias }}.{{ one.at }} < touched.{{ one.get('to', 'to_utc') }}
+                {%- endif %}
+                {%- if one.only %}
+                and touched.{{ one.only }}
+                {%- endif %}
+        )
+        {%- endfor %}
+    )
+{%- endmacro %}
+
+{#- Incremental strategy `touched`: what is touched goes, what was computed for it comes, in one transaction. -#}
+{% macro get_incremental_touched_sql(arguments) %}
+    {{ return(adapter.dispatch('get_incremental_touched_sql')(arguments)) }}
+{% endmacro %}
+
+{% macro default__get_incremental_touched_sql(arguments) %}
+    {%- set columns = get_quoted_csv(arguments.dest_columns | map(attribute='name')) -%}
+    delete from {{ arguments.target_relation }}
+    where {{ is_touched(config.get('meta').touched, arguments.target_relation.identifier) }};
+
+    insert into {{ arguments.target_relation }} ({{ columns }})
+    select {{ columns }}
+    from {{ arguments.temp_relation }}
+{% endmacro %}
+
+
+{#- Join condition: the instant is in the time of a changed version of its store, or near enough that a local day that
+    begins or ends in it may reach there. -#}
+{% macro near(version, instant_utc) -%}
+{{ dbt.dateadd('day', 2, instant_utc) }} >= {{ version }}.from_utc
+        and {{ dbt.dateadd('day', -2, instant_utc) }} < {{ version }}.to_utc
+{%- endmacro %}
+
+{#- from_utc and to_utc, between which every local hour begins that an event in an hour of UTC can be in. -#}
+{% macro local_hours_of(hour_utc) -%}
+{{ dbt.dateadd('minute', -59, hour_utc) }} as from_utc,
+    {{ dbt.dateadd('hour', 1, hour_utc) }} as to_utc
+{%- endmacro %}
+
+{#- The days of UTC that touched spans have, for the partition column of a staging model. hours: how much longer than the
+    span an event may come. -#}
+{% macro touched_days(by, hours=0, from='from_utc', to='to_utc') -%}
+select cast({{ dbt.dateadd('day', 'cast(numbers.generated_number - 1 as integer)', 'days.first_date') }} as date)
+            from (
+                select distinct
+                    cast({{ from }} as date) as first_date,
+                    cast({{ dbt.dateadd('hour', hours, to) }} as date) as last_date
+                from {{ ref(by) }}
+            ) as days
+            inner join ({{ dbt.generate_series(1000) }}) as numbers
+                on numbers.generated_number <= {{ dbt.datediff('days.first_date', 'days.last_date', 'day') }} + 1
+{%- endmacro %}
