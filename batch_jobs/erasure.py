@@ -132,7 +132,12 @@ def _targets(lake: str, contracts: Iterable[Contract]) -> list[Target]:
             ),
             Target(f"quarantine.{item.table}", tables.quarantine_layout(lake, item), item, record),
         ]
-    return [*found, Target("audit.quality", tables.quality_layout(lake), None, ("observed",))]
+    # A chain's own suites may show whatever an event says.
+    return [
+        *found,
+        Target("audit.quality", tables.quality_layout(lake), None, ("observed",)),
+        Target("audit.findings", tables.findings_layout(lake), None, ("subject", "observed")),
+    ]
 
 
 def _clean(spark: SparkSession, run: Run, target: Target, sought: Sought, reference: str) -> int:

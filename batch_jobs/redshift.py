@@ -1,7 +1,9 @@
 """What brings silver into Redshift: each table's DDL, the manifest of its current snapshot, and the COPY that loads it.
 
 COPY of a Delta table's folder would read files that Delta has removed; so it is told the files of one snapshot by name.
-Silver on Redshift has a table's columns without its partition column, which stands in no Parquet file.
+Silver on Redshift has a table's columns without its partition column, which stands in no Parquet file. The audit's
+tables that gold reads (dispositions, quality, findings, volumes) come the same way; without them their models have no
+rows.
 """
 
 from __future__ import annotations
@@ -51,12 +53,12 @@ class Load:
         return {"entries": entries}
 
 
-def load_of(lake: Path, table: str) -> Load:
-    """What there is to load of <lake>/silver/<table>, by the newest version in Delta's log.
+def load_of(lake: Path, table: str, layer: str = "silver") -> Load:
+    """What there is to load of <lake>/<layer>/<table>, by the newest version in Delta's log.
 
     Raises LakeError for a table with deletion vectors, whose files have rows that are gone, and one without files.
     """
-    path = path_of(str(lake.resolve()), "silver", table)
+    path = path_of(str(lake.resolve()), layer, table)
     with duckdb.connect() as connection:
         connection.execute("LOAD delta")
         try:

@@ -17,7 +17,6 @@ in full: both writes go by key (event id and date; coordinates), so what is ther
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -27,7 +26,7 @@ from batch_jobs import tables
 from batch_jobs.errors import CountsDontAddUp
 from batch_jobs.run import Run, in_parallel
 from batch_jobs.tables import COORDINATES, Layout, Snapshot, lineage_of
-from schemas.contract import Contract
+from schemas.contract import Contract, duration
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -224,9 +223,7 @@ def one_per_event(good: DataFrame) -> DataFrame:
 
 def window(item: Contract) -> int:
     """Days between two event dates up to which an id may not stand on both."""
-    given = {unit: int(number) for number, unit in re.findall(r"(\d+)([DHM])", item.max_lateness)}
-    lateness = timedelta(days=given.get("D", 0), hours=given.get("H", 0), minutes=given.get("M", 0))
-    return math.ceil((lateness + BEYOND_LATENESS) / timedelta(days=1))
+    return math.ceil((duration(item.max_lateness) + BEYOND_LATENESS) / timedelta(days=1))
 
 
 def around(dates: Iterable[date], days: int) -> list[date]:

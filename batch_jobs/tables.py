@@ -5,6 +5,8 @@
 <lake>/quarantine/<table>   one row per record that is no event of the contract, with why   by arrival date
 <lake>/audit/dispositions   what became of each bronze row, counted by run and contract
 <lake>/audit/quality        what the quality gate found, by run and expectation
+<lake>/audit/findings       what a chain's hand-written suites found: one row per store, thing and time, told once
+<lake>/audit/volumes        how many events of each contract a store's business date has, and how new the newest is
 <lake>/audit/files          what became of each landed file
 <lake>/audit/erasures       what was erased on whose request, by run and table; never of whom
 
@@ -44,6 +46,11 @@ _DISPOSITIONS = """run_id string, contract string, disposition string, rows long
 _QUALITY = """run_id string, contract string, expectation string, severity string, success boolean,
     checked long, unexpected long, observed string, accepted boolean, at timestamp, silver_id string,
     silver_version long"""
+_FINDINGS = """run_id string, contract string, expectation string, severity string, store_id string, subject string,
+    from_at timestamp, to_at timestamp, counted long, observed string, accepted boolean, at timestamp"""
+_VOLUMES = """run_id string, contract string, store_id string, business_date date, events long, usual double,
+    weeks integer, ratio double, volume string, newest_at timestamp, measured_at timestamp, age_s long, limit_s long,
+    freshness string, at timestamp, by_date date, by_contract string"""
 _FILES = """run_id string, contract string, object_key string, etag string, bytes long, modified_at timestamp,
     state string, rows long, reason string, accepted boolean, at timestamp, bronze_id string"""
 _ERASURES = """run_id string, reference string, table_name string, rows long, at timestamp,
@@ -81,6 +88,24 @@ _COMMENTS = {
     "unexpected": "Number of rows against it, where it counts rows",
     "observed": "What was there instead, shortened",
     "accepted": "Whether a person let a failure pass",
+    "store_id": "The store",
+    "subject": "What it is about: an asset, a device, a receipt",
+    "from_at": "When it began, as far as was looked (UTC)",
+    "to_at": "When it ended, or up to where it was seen (UTC)",
+    "counted": "How many events it is about",
+    "business_date": "Calendar date in the store's zone",
+    "events": "Events of the contract on that date, by their own time; ticks are none",
+    "usual": "Median of the same weekday in the four weeks before, of those that are known",
+    "weeks": "How many of those four are known",
+    "ratio": "events / usual; null where nothing is judged",
+    "volume": "usual, low, high; else why it is not judged: running, no history, few",
+    "newest_at": "Arrival of the newest event of the store and contract known on that date (UTC)",
+    "measured_at": "When its age was taken, the last time on that date (UTC)",
+    "age_s": "How old it was then, seconds",
+    "limit_s": "How old it may be by the contract's x-fresh-within, seconds; null where that says nothing",
+    "by_date": "business_date: a partition's column is in no Parquet file, which is all that Redshift's COPY reads",
+    "by_contract": "contract, likewise",
+    "freshness": "fresh, stale, or no limit; null where it was not measured on that date",
     "object_key": "The file's name under the landing",
     "etag": "S3's etag; of a file in a folder its SHA-256",
     "bytes": "Size of the file",
@@ -185,6 +210,19 @@ def quality_layout(lake: str) -> Layout:
     return Layout(path_of(lake, "audit", "quality"), _columns(_QUALITY), "What the quality gate found")
 
 
+def findings_layout(lake: str) -> Layout:
+    return Layout(path_of(lake, "audit", "findings"), _columns(_FINDINGS), "What the hand-written suites found")
+
+
+def volumes_layout(lake: str) -> Layout:
+    return Layout(
+        path_of(lake, "audit", "volumes"),
+        _columns(_VOLUMES),
+        "Events by contract, store and business date, against what is usual, and how new the newest is",
+        ("by_date", "by_contract"),
+    )
+
+
 def files_layout(lake: str) -> Layout:
     return Layout(path_of(lake, "audit", "files"), _columns(_FILES), "What became of each landed file")
 
@@ -195,7 +233,8 @@ def erasures_layout(lake: str) -> Layout:
 
 def audit_layouts(lake: str) -> list[Layout]:
     """The tables that belong to no contract."""
-    return [dispositions_layout(lake), quality_layout(lake), files_layout(lake), erasures_layout(lake)]
+    found = (dispositions_layout, quality_layout, findings_layout, volumes_layout, files_layout, erasures_layout)
+    return [layout(lake) for layout in found]
 
 
 def layouts(lake: str, contracts: Iterable[Contract]) -> list[Layout]:

@@ -1,6 +1,6 @@
 """Bronze to silver and quarantine, then the quality gate, as a Glue or EMR job. A second run takes what bronze gained.
 
---lake s3://bucket/lake   [--contracts sensor-readings,stores]: all, unless told   [--accept true]: let what fails pass
+--lake s3://bucket/lake   [--contracts stores,…]: else all   [--accept true]: let what fails pass   [--suites FOLDER]
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ def main(words: list[str]) -> None:
     parser.add_argument("--lake", required=True)
     parser.add_argument("--contracts", type=lambda names: [contract(name) for name in names.split(",")])
     parser.add_argument("--accept", choices=("true", "false"), default="false")
+    parser.add_argument("--suites", type=Path)
     asked, _ = parser.parse_known_args(words)  # Glue hands over arguments of its own: --JOB_NAME and more
     contracts, spark, run = asked.contracts or all_contracts(), given(), new_run(asked.lake)
     for one in silver(spark, run, contracts):
         print(f"silver {one.contract}: {one.inserted} new, {one.duplicate} duplicate, {one.quarantined} quarantined")
     with tempfile.TemporaryDirectory() as docs:  # the Data Docs end with the job; audit.quality has what was found
-        verdict = quality(spark, run, contracts, Path(docs), accept=asked.accept == "true")
+        verdict = quality(spark, run, contracts, Path(docs), written=asked.suites, accept=asked.accept == "true")
     for finding in verdict.failures + verdict.warnings:
         print(f"{finding.severity}: {finding}")
     if not verdict.passed:

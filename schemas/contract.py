@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ FOLDER = Path(__file__).parent
 MORE = "GROCERY_SCHEMAS"
 """Environment variable: the folder of a chain's own contracts, beside those here."""
 _VERSION = re.compile(r"v(\d+)\.json")
+
+
+_DURATION = re.compile(r"(\d+)([DHM])")
 
 
 class UnknownContract(LookupError):
@@ -117,6 +121,11 @@ class Contract:
         return self.schema["x-retention"]
 
     @property
+    def fresh_within(self) -> timedelta | None:
+        """How old a store's newest event may be; None where nobody can say, as of what only comes when it happens."""
+        return duration(said) if (said := self.schema.get("x-fresh-within")) else None
+
+    @property
     def description(self) -> str:
         return self.schema["description"]
 
@@ -136,6 +145,12 @@ class Contract:
                 yield path, True
             elif path.name.startswith("fail-"):
                 yield path, False
+
+
+def duration(text: str) -> timedelta:
+    """An ISO 8601 duration of days, hours and minutes, which is what contracts have."""
+    given = {unit: int(number) for number, unit in _DURATION.findall(text)}
+    return timedelta(days=given.get("D", 0), hours=given.get("H", 0), minutes=given.get("M", 0))
 
 
 Known = dict[str, dict[int, Contract]]

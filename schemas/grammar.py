@@ -8,9 +8,10 @@ knows and another does not would let through here what is refused there.
     additionalProperties (false, or texts: a map), items, allOf of if/then and of anyOf-required.
 
     Of the whole: x-topic; x-key, fields joined to the record's key; x-kind; x-event-time; x-max-lateness and
-    x-retention, ISO 8601 durations. Of a field: x-unit, UCUM; x-pii, none, pseudonymous or direct; x-pseudonym-of, the
-    name under which the plain value comes in, which the gate replaces by this field's keyed hash; x-asset, the class of
-    the asset that it names, or `any`, which the gate looks up; x-encrypted.
+    x-retention, ISO 8601 durations; and, where it can be said, x-fresh-within, another: how old a store's newest event
+    may be while all is well, nights and days of rest included. Of a field: x-unit, UCUM; x-pii, none, pseudonymous or
+    direct; x-pseudonym-of, the name under which the plain value comes in, which the gate replaces by this field's keyed
+    hash; x-asset, the class of the asset that it names, or `any`, which the gate looks up; x-encrypted.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _SAID: dict[str, re.Pattern[str]] = {
     "x-max-lateness": re.compile(r"P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?)?"),
     "x-retention": re.compile(r"P\d+D"),
 }
-_TOP = {"$schema", "$id", "title", *_SAID}
+_MAY_SAY = {"x-fresh-within": _SAID["x-max-lateness"]}
+_TOP = {"$schema", "$id", "title", *_SAID, *_MAY_SAY}
 _WORDS = {
     "any": {"type", "description", "x-pii", "x-unit"},
     "string": {
@@ -65,6 +67,9 @@ def faults(name: str, version: int, schema: Any) -> Iterator[str]:
     for word, like in _SAID.items():
         if not like.fullmatch(str(schema.get(word, ""))):
             yield f"{name}: {word} must be given, like {like.pattern}"
+    for word, like in _MAY_SAY.items():
+        if word in schema and not like.fullmatch(str(schema[word])):
+            yield f"{name}: {word} must be like {like.pattern}"
     inner = list(_object(schema, name, _TOP))
     yield from inner
     if inner:

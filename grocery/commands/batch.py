@@ -111,7 +111,10 @@ def silver(only: Names = None) -> None:
 
 @app.command("quality")
 def quality(only: Names = None, accept: Accept = False) -> None:
-    """Hold what silver has gained against the suites derived from the contracts.
+    """Hold what silver has gained against the suites derived from the contracts and those written by hand.
+
+    The chain's own lie in chain/quality/; docs/quality.md says how to write one. Each store's events of a day are held
+    against the same weekday before, and the age of its newest event against x-fresh-within of its contract.
 
     Exit code 1: a critical expectation failed. Gold is not built until it passes, or is accepted. Warnings are told.
     """
@@ -294,7 +297,8 @@ class _AtWork:
         spark = self.spark
         with self._steps("quality", contracts) as told:
             done = told(lambda one: f"{one.expectations} expectations")
-            verdict = quality(spark, self.run, contracts, settings().data_docs, accept=accept, on_done=done)
+            where, written = settings().data_docs, settings().chain / "quality"
+            verdict = quality(spark, self.run, contracts, where, written=written, accept=accept, on_done=done)
         show_verdict(self.console, verdict, self._took)
         if not verdict.passed:
             raise typer.Exit(1)
@@ -535,11 +539,14 @@ def show_curated(console: Console, curated: list[Curated], seconds: float) -> No
 
 def show_verdict(console: Console, verdict: Verdict, seconds: float) -> None:
     """What the gate says."""
+    from batch_jobs.quality import BESIDE
+
     if not verdict.checked:
-        console.print(f"quality: nothing new in silver, {seconds:.0f} s", highlight=False, soft_wrap=True)
+        newest = f"; the newest event arrived {verdict.newest_at:%Y-%m-%d %H:%M} UTC" if verdict.newest_at else ""
+        console.print(f"quality: nothing new in silver{newest}, {seconds:.0f} s", highlight=False, soft_wrap=True)
         return
     held = sum(one.expectations for one in verdict.checked)
-    rows = sum(one.rows for one in verdict.checked if one.contract != "dispositions")
+    rows = sum(one.rows for one in verdict.checked if one.contract not in BESIDE)
     word = "[green]passed[/green]" if verdict.passed else "[red]failed[/red]"
     if verdict.accepted and verdict.failures:
         word = "[yellow]accepted[/yellow]"
@@ -550,9 +557,12 @@ def show_verdict(console: Console, verdict: Verdict, seconds: float) -> None:
         soft_wrap=True,
     )
     for finding in verdict.failures:
-        console.print(f"  [red]critical[/red] {finding}", highlight=False, soft_wrap=True)
+        console.print(f"  [red]critical[/red] {escape(str(finding))}", highlight=False, soft_wrap=True)
     for finding in verdict.warnings:
-        console.print(f"  [yellow]warning[/yellow] {finding}", highlight=False, soft_wrap=True)
+        console.print(f"  [yellow]warning[/yellow] {escape(str(finding))}", highlight=False, soft_wrap=True)
+    for one in verdict.checked:
+        if one.note:
+            console.print(f"  {one.contract}: {one.note}", highlight=False, soft_wrap=True)
     console.print(f"  Data Docs: {verdict.docs}", highlight=False, soft_wrap=True)
     if not verdict.passed:
         console.print(

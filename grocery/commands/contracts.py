@@ -168,15 +168,18 @@ def generate(
 def derived() -> dict[Path, str]:
     """Every derived file and what must stand in it."""
     from alerting.language import json_schema
-    from schemas.dbt_sources import sources
+    from batch_jobs import tables
+    from schemas.dbt_sources import audit_sources, sources
     from schemas.dictionary import dictionary, marts
 
     contracts = all_contracts()
+    of_gold = (tables.dispositions_layout, tables.quality_layout, tables.findings_layout, tables.volumes_layout)
     return {
         PROJECT / "chain" / "rules" / "rules.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False)
         + "\n",
         PROJECT / "docs" / "data-dictionary.md": dictionary(contracts) + marts(_models("marts")),
         PROJECT / "dbt" / "models" / "staging" / "_sources.yml": sources(contracts),
+        PROJECT / "dbt" / "models" / "staging" / "_audit_sources.yml": audit_sources(layout("") for layout in of_gold),
     }
 
 

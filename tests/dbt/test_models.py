@@ -142,6 +142,19 @@ def test_energy_by_the_hour_with_a_meter_that_was_changed_and_an_hour_before_ope
     assert connection.sql(used).fetchall() == [(6, 12, 12, 0, 60), (7, 11, 0, 1, 55), (8, 11, 0, 0, 55)]
 
 
+def test_a_days_data_quality_is_told_from_what_the_runs_left(connection):
+    told = "SELECT contract, business_date::TEXT, rows_in, quarantined, quarantined_percent::DOUBLE, expectations,"
+    told += " expectations_warned, findings, events, volume_ratio::DOUBLE, newest_event_age_min::DOUBLE"
+    assert connection.sql(f"{told} FROM rpt_data_quality").fetchall() == [
+        ("sensor-readings", "2026-10-05", 1401, 1, 0.07, 2, 1, 2, 1600, 0.8, 21)
+    ]
+    found = "SELECT store_id, subject, local_hour, events FROM fct_quality_finding ORDER BY 1"
+    assert connection.sql(found).fetchall() == [
+        ("store-001", "store-001-freezer-02", 6, 180),
+        ("store-002", "store-002-freezer-02", 14, 180),
+    ]
+
+
 def test_a_facing_that_was_empty_for_half_an_hour_and_who_came_in(connection):
     shelf = "SELECT local_hour, minutes_seen::INT, minutes_empty::INT, minutes_seen_open::INT, product_id"
     shelf += " FROM fct_shelf_hour WHERE store_id = 'store-001' ORDER BY 1"

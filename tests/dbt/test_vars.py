@@ -3,6 +3,7 @@
 from ruamel.yaml import YAML
 
 from batch_jobs.gold import DBT
+from batch_jobs.quality import BESIDE
 from batch_jobs.sought import ERASED
 from schemas.contract import all_contracts
 from streaming_jobs.checkout_queue.queues import PER_LANE, STANDARD
@@ -22,6 +23,10 @@ def test_gold_and_the_stream_tell_a_new_meter_from_a_misread_one_by_the_same_lim
 def test_one_plus_one_is_the_same_in_the_report_and_in_the_alerts():
     assert variables()["queue_people_per_lane"] == PER_LANE
     assert variables()["queue_target_percent"] == 100 * STANDARD
+
+
+def test_what_the_gate_judges_of_no_contract_is_no_contract_in_the_report():
+    assert tuple(variables()["quality_beside"]) == BESIDE
 
 
 def test_a_person_who_was_erased_is_nobody_in_every_staging_model():

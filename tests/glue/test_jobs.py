@@ -93,7 +93,8 @@ def curate(monkeypatch):
         done = []
         finding = Finding("stores", "name: always there", severity, 2, "")
 
-        def check(spark, run, contracts, docs, *, accept):
+        def check(spark, run, contracts, docs, *, written, accept):
+            assert written == (Path("suites") if "--suites" in words else None)
             done.append(("quality", docs.is_dir()))
             return Verdict([Checked("stores", 5, 20, [finding])], accepted=accept)
 
@@ -119,7 +120,7 @@ def test_a_warning_is_told_and_lets_the_job_end_well(curate, capsys):
 
 
 def test_what_fails_can_be_let_pass_and_is_still_told(curate, capsys):
-    curate("critical", "--accept", "true")
+    curate("critical", "--accept", "true", "--suites", "suites")
     assert "critical: stores: name: always there" in capsys.readouterr().out
 
 

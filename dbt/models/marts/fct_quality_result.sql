@@ -1,0 +1,13 @@
+select
+    run_id,
+    contract,
+    expectation,
+    checked_at_utc,
+    cast(checked_at_utc as date) as checked_date,
+    severity,
+    is_met,
+    rows_checked,
+    rows_unexpected,
+    observed,
+    was_accepted
+from {{ ref('stg_quality_results') }}
