@@ -21,6 +21,10 @@ class LakeError(BatchError):
     """A table of the lake cannot be written, or is not what it should be."""
 
 
+class NotHeld(LakeError):
+    """Bronze does not hold, or no longer, what is to be made of it."""
+
+
 class CountsDontAddUp(BatchError):
     """Bronze rows and their dispositions differ: something was lost or counted twice."""
 
@@ -37,9 +41,14 @@ def explain(error: BaseException, what: str) -> BatchError:
         return LakeError(f"{what}: {match[0]}; free some space and run again, what was written so far is kept")
     if "Permission denied" in text or "AccessDenied" in text or "Access Denied" in text:
         return LakeError(f"{what}: the lake cannot be written ({_last_cause(text)}); give this user write access")
-    if _CONFLICT.search(text):
+    if is_conflict(error):
         return LakeError(f"{what}: someone else wrote the same table at the same time; run again")
     return BatchError(f"{what}: {_last_cause(text)}")
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether Delta refused a write because another one came before it."""
+    return _CONFLICT.search(str(error)) is not None
 
 
 def _last_cause(text: str) -> str:

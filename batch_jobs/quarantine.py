@@ -157,7 +157,7 @@ def _replay(spark: SparkSession, run: Run, item: Contract, choice: Choice, dry_r
         return result
     if judged.good_dates:
         silver.insert_events(spark, item, target, judged, run)
-        result.replayed, result.duplicate = silver.count_events(spark, layout, judged)
+        result.replayed, result.duplicate = silver.count_events(judged, silver.places(spark, layout, judged.good_dates))
     result.check()
     result.changed = _mark(spark, run, layout, kept, judged)
     tables.ensure(spark, layout)
@@ -183,20 +183,9 @@ def _taken(rows: DataFrame, choice: Choice) -> DataFrame:
 
 def _forecast(spark: SparkSession, layout: Layout, judged: Judged) -> tuple[int, int]:
     """(replayed, duplicate) as silver would show it: a row of its own, or another record's."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as f
-
-    there = tables.read(spark, layout.path).where(tables.date_list("event_date", judged.good_dates))
-    there = there.select("event_date", "event_id", f.struct(*COORDINATES).alias("theirs"))
-    good = judged.good.select(
-        "event_date", f.col("event.event_id").alias("event_id"), f.struct(*COORDINATES).alias("mine")
-    )
-    first = f.min("mine").over(Window.partitionBy("event_date", "event_id"))
-    stands = good.join(there, ["event_date", "event_id"], "left").select(
-        (f.col("mine") == f.coalesce("theirs", first)).alias("ours")
-    )
-    row = stands.agg(f.count_if("ours").alias("ours"), f.count_if(~f.col("ours")).alias("others")).first()
-    return row.ours, row.others
+    there = silver.places(spark, layout, judged.good_dates)
+    new = silver.places_of(judged.good).join(there, ["event_date", "event_id"], "left_anti")
+    return silver.count_events(judged, there.unionByName(new))
 
 
 def _mark(spark: SparkSession, run: Run, layout: Layout, kept: Layout, judged: Judged) -> bool:
@@ -209,7 +198,7 @@ def _mark(spark: SparkSession, run: Run, layout: Layout, kept: Layout, judged: J
     news = rows.where((f.size("reasons") > 0) & (f.col("reasons") != f.col("told")))
     if judged.good_dates:
         became = f.when(f.col("ours"), REPLAYED).otherwise(DUPLICATE).alias("left_as")
-        left = silver.stands(spark, layout, judged).select(*key, became)
+        left = silver.stands(judged, silver.places(spark, layout, judged.good_dates)).select(*key, became)
         news = news.union(rows.join(left, key).select(*rows.columns[:-1], "left_as"))
     news = news.dropDuplicates(key).localCheckpoint()
     dates = [row.arrived_date for row in news.select("arrived_date").distinct().collect()]

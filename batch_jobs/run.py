@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-from batch_jobs.errors import BatchError, LakeError, explain
+from batch_jobs.errors import BatchError, LakeError, explain, is_conflict
 from schemas.contract import Contract
 
 AT_ONCE = 3
@@ -38,24 +40,55 @@ def new_run(lake: str) -> Run:
 
 
 @contextmanager
-def lease(lake: str) -> Iterator[None]:
-    """Be the only run on a lake that is a folder. Raises LakeError where another process has it; ends with ours."""
+def lease(
+    lake: str, patience: timedelta = timedelta(0), on_wait: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Be the only run on a lake that is a folder; ends with our process at the latest.
+
+    patience: how long to wait for another process, of which on_wait is told once. Raises LakeError where it has the
+    lake still.
+    """
     if "://" in lake:
         yield
         return
+    until = time.monotonic() + patience.total_seconds()
     with (Path(lake) / ".lease").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise LakeError(
-                f"lake {lake}: another run is at work on it (process {file.read().strip() or 'unknown'}); "
-                "wait until it has ended, and run again"
-            ) from error
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                file.seek(0)
+                other = f"another run is at work on it (process {file.read().strip() or 'unknown'})"
+                if time.monotonic() >= until:
+                    raise LakeError(f"lake {lake}: {other}; wait until it has ended, and run again") from error
+            if on_wait:
+                on_wait(f"lake {lake}: {other}; waiting until it has ended")
+                on_wait = None
+            time.sleep(_LOOK_AGAIN_S)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+_LOOK_AGAIN_S = 0.2
+TRIES = 5
+
+
+def unless_in_the_way(work: Callable[[], Result], tries: int = TRIES) -> Result:
+    """Do the work again, from its beginning, as long as Delta says that somebody else wrote what it had read.
+
+    For work that a second time changes nothing of what the first has written. Raises what the last try raised.
+    """
+    for left in range(tries - 1, -1, -1):
+        try:
+            return work()
+        except Exception as error:
+            if not (left and is_conflict(error)):
+                raise
+        time.sleep(random.uniform(0, _LOOK_AGAIN_S))  # else two that are in each other's way stay so
+    raise AssertionError("unreachable")
 
 
 def in_parallel(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from batch_jobs import tables
 from batch_jobs.errors import CountsDontAddUp
-from batch_jobs.run import Run, in_parallel
+from batch_jobs.run import Run, in_parallel, unless_in_the_way
 from batch_jobs.tables import COORDINATES, Layout, Snapshot, lineage_of
 from schemas.contract import Contract, duration
 
@@ -85,7 +85,8 @@ def silver(
     done_before = progress(spark, run.lake)
 
     def work(item: Contract) -> Curated:
-        return curate(spark, run, item, done_before)
+        # A backfill or another run may write the same days; both writes go by key.
+        return unless_in_the_way(lambda: curate(spark, run, item, done_before))
 
     curated: list[Curated] = []
     try:
@@ -131,7 +132,7 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
         return result
     if found.good_dates:
         insert_events(spark, item, target, found, run)
-        result.inserted, result.duplicate = count_events(spark, layout, found)
+        result.inserted, result.duplicate = count_events(found, places(spark, layout, found.good_dates))
     if found.bad_dates:
         kept = tables.quarantine_layout(run.lake, item)
         _insert_quarantined(spark, kept, found.bad, run, found.bad_dates)
@@ -167,18 +168,38 @@ def judge(spark: SparkSession, item: Contract, layout: Layout, target: Snapshot,
     received: bronze's or quarantine's columns.
     """
     # A checkpoint, not a cache: what follows is planned without the row checks' thousand expressions in each plan.
-    rows = _kept(conform(received, item))
+    rows = computed(conform(received, item))
+
+    def held(dates: list[date]) -> DataFrame | None:
+        return None if target.untouched else _keys(spark, layout, dates)
+
+    return settle(item, rows, received, held)
+
+
+def settle(
+    item: Contract, rows: DataFrame, received: DataFrame, held: Callable[[list[date]], DataFrame | None]
+) -> Judged:
+    """The rows, as `conform` made them of what was received, with those set aside whose id belongs to another date.
+
+    held: (event_id, event_date) of the events that stand on some dates whatever is found here; None: there are none.
+    """
     good_dates, bad_dates, number = _survey(rows)
     judged = Judged(rows, good_dates, bad_dates, number)
-    strayed = conflicts(spark, item, layout, target, judged) if good_dates else None
+    strayed = conflicts(item, judged, held(around(good_dates, window(item)))) if good_dates else None
     if strayed is None:
         return judged
-    rows = _kept(_set_aside(rows, received, strayed))
+    rows = computed(_set_aside(rows, received, strayed))
     good_dates, bad_dates, _ = _survey(rows)
     return Judged(rows, good_dates, bad_dates, number)
 
 
-def _kept(rows: DataFrame) -> DataFrame:
+def _keys(spark: SparkSession, layout: Layout, dates: list[date]) -> DataFrame:
+    rows = tables.read(spark, layout.path).where(tables.date_list("event_date", dates))
+    return rows.select("event_id", "event_date")
+
+
+def computed(rows: DataFrame) -> DataFrame:
+    """The rows, worked out now and once."""
     from pyspark import StorageLevel
 
     return rows.localCheckpoint(storageLevel=StorageLevel.MEMORY_AND_DISK)
@@ -237,30 +258,24 @@ def around(dates: Iterable[date], days: int) -> list[date]:
     return [date.fromordinal(number) for number in sorted(near)]
 
 
-def conflicts(
-    spark: SparkSession, item: Contract, layout: Layout, target: Snapshot, judged: Judged
-) -> DataFrame | None:
+def conflicts(item: Contract, judged: Judged, held: DataFrame | None) -> DataFrame | None:
     """(event_id, event_date) of events whose id belongs to another date within the window; None where there are none.
 
-    An id belongs to the dates that silver has it on. New dates are settled in the order of their smallest coordinates:
-    one joins the id's dates unless it is too near to one of them. Reads two columns of silver, around the new dates.
+    An id belongs to the dates that silver has it on (held: around the new dates; None: silver has nothing). New dates
+    are settled in the order of their smallest coordinates: one joins the id's dates unless it is too near to one of
+    them.
     """
     from pyspark.sql import functions as f
 
-    if target.untouched and len(judged.good_dates) == 1:
+    if held is None and len(judged.good_dates) == 1:
         return None
     days = window(item)
     new = judged.good.select(f.col("event.event_id").alias("event_id"), "event_date", *_ORDER)
     ids = f.broadcast(new.select("event_id")) if judged.number <= BROADCAST_ROWS else new.select("event_id")
-    held = (
-        tables.read(spark, layout.path)
-        .where(tables.date_list("event_date", around(judged.good_dates, days)))
-        .select("event_id", "event_date")
-        .join(ids, "event_id", "left_semi")
-    )
+    held = new.select("event_id", "event_date").limit(0) if held is None else held.join(ids, "event_id", "left_semi")
     by_id = new.select("event_id", "event_date").union(held).groupBy("event_id")
     several = by_id.agg(f.min("event_date").alias("first"), f.max("event_date").alias("last")).where("first < last")
-    several = _kept(several.select("event_id"))
+    several = computed(several.select("event_id"))
     if several.isEmpty():
         return None
 
@@ -279,7 +294,7 @@ def conflicts(
     dates = f.aggregate("mine", f.coalesce("held", f.array().cast("array<date>")), settle)
     strayed = f.array_except(f.transform("mine", lambda one: one["event_date"]), dates)
     found = mine.join(theirs, "event_id", "left").select("event_id", f.explode(strayed).alias("event_date"))
-    found = _kept(found)
+    found = computed(found)
     return None if found.isEmpty() else found
 
 
@@ -320,14 +335,14 @@ def _survey(rows: DataFrame) -> tuple[list[date], list[date], int]:
 def insert_events(spark: SparkSession, item: Contract, target: Snapshot, judged: Judged, run: Run) -> None:
     """Into silver (target: as it is now), those whose event is not there yet."""
     layout = tables.silver_layout(run.lake, item)
-    columns = _stamped(one_per_event(judged.good), run).select("event.*", *lineage_of(item), "event_date")
+    columns = stamped(one_per_event(judged.good), run).select("event.*", *lineage_of(item), "event_date")
     _insert(spark, layout, target, columns, judged.good_dates, ("event_date", "event_id"))
 
 
 def _insert_quarantined(spark: SparkSession, layout: Layout, bad: DataFrame, run: Run, dates: list[date]) -> None:
     target = tables.ensure(spark, layout)
     names = [name for name in layout.columns.fieldNames() if name not in tables.REPLAYED]
-    _insert(spark, layout, target, _stamped(bad, run).select(*names), dates, ("arrived_date", *COORDINATES))
+    _insert(spark, layout, target, stamped(bad, run).select(*names), dates, ("arrived_date", *COORDINATES))
 
 
 def _insert(
@@ -351,30 +366,47 @@ def _insert(
     )
 
 
-def _stamped(rows: DataFrame, run: Run) -> DataFrame:
+def stamped(rows: DataFrame, run: Run) -> DataFrame:
     from pyspark.sql import functions as f
 
     return rows.withColumn("loaded_at", f.lit(run.at)).withColumn("run_id", f.lit(run.id))
 
 
-def count_events(spark: SparkSession, layout: Layout, judged: Judged) -> tuple[int, int]:
-    """(inserted, duplicate), as silver shows it: whose record stands in the row of each event."""
+def count_events(judged: Judged, there: DataFrame) -> tuple[int, int]:
+    """(inserted, duplicate), as silver (there: its `places`) shows it: whose record stands in the row of each event."""
     from pyspark.sql import functions as f
 
     row = (
-        stands(spark, layout, judged)
+        stands(judged, there)
         .agg(f.count_if("ours").alias("inserted"), f.count_if(~f.col("ours")).alias("duplicate"))
         .first()
     )
     return row.inserted, row.duplicate
 
 
-def stands(spark: SparkSession, layout: Layout, judged: Judged) -> DataFrame:
-    """The good records' coordinates, with `ours`: is it this record that stands in silver's row of its event?"""
+def places(spark: SparkSession, layout: Layout, dates: list[date]) -> DataFrame:
+    """Silver's events of these dates, with `theirs`: the coordinates of the record that stands in each one's row."""
     from pyspark.sql import functions as f
 
-    there = tables.read(spark, layout.path).where(tables.date_list("event_date", judged.good_dates))
-    there = there.select("event_date", "event_id", f.struct(*COORDINATES).alias("theirs"))
+    there = tables.read(spark, layout.path).where(tables.date_list("event_date", dates))
+    return there.select("event_date", "event_id", f.struct(*COORDINATES).alias("theirs"))
+
+
+def places_of(good: DataFrame) -> DataFrame:
+    """The same of events that are not in silver yet."""
+    from pyspark.sql import functions as f
+
+    event_id = f.col("event.event_id").alias("event_id")
+    return one_per_event(good).select("event_date", event_id, f.struct(*COORDINATES).alias("theirs"))
+
+
+def stands(judged: Judged, there: DataFrame) -> DataFrame:
+    """The good records' coordinates, with `ours`: is it this record that stands in silver's row of its event?
+
+    there: silver's `places`.
+    """
+    from pyspark.sql import functions as f
+
     good = judged.good.withColumn("mine", f.struct(*COORDINATES))
     good = good.select("event_date", f.col("event.event_id").alias("event_id"), *COORDINATES, "mine")
     good = f.broadcast(good) if judged.number <= BROADCAST_ROWS else good

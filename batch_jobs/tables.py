@@ -78,7 +78,7 @@ _COMMENTS = {
     "rows": "Number of rows, of bronze where no table is named; of a replay: of quarantine's rows that it took",
     "at": "When this was recorded (UTC)",
     "bronze_id": "Delta's id of the bronze table",
-    "bronze_version": "Version of the bronze table up to which every row has its disposition; null of a replay",
+    "bronze_version": "Version of bronze up to which every row has its disposition; null of a replay or backfill",
     "silver_id": "Delta's id of the silver table",
     "silver_version": "Version of the silver table that was checked",
     "expectation": "What was expected, in words",

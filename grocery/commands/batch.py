@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from rich.console import Console
 
+    from batch_jobs.backfill import Backfilled, Span
     from batch_jobs.bronze import Loaded
     from batch_jobs.gold import GoldResult
     from batch_jobs.landing import Taken
@@ -40,6 +42,9 @@ class Way(StrEnum):
 
 SHORT = 1_000_000
 """Records on the topics below which Spark is started for a short run."""
+
+PATIENCE = timedelta(hours=1)
+"""How long a backfill, which nobody waits for, lets another run finish first."""
 
 _SHOWN = 20
 """Files named of each kind."""
@@ -176,6 +181,46 @@ def run(
             raise typer.Exit(1)
 
 
+@app.command("backfill")
+def backfill(
+    topic: Annotated[
+        list[str], typer.Option("--topic", "-t", help="A topic, or its contract by name; may be given again.")
+    ],
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC).")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC), included.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would differ, and write nothing.")] = False,
+    accept: Accept = False,
+) -> None:
+    """Make silver and quarantine of some days again from bronze, then gold for what differs.
+
+    After a contract was widened, a mistake in the code mended, or rows of silver were lost. The days are those of the
+    events, and for what is no event those of arrival. What is as a build from nothing would make it is left alone, so
+    running it twice changes nothing, and one that was killed is simply run again. Waits for another run to end.
+
+    \b
+    Examples:
+      grocery batch backfill --topic sensor-readings --from 2026-10-01 --to 2026-10-07 --dry-run
+      grocery batch backfill --topic sensor-readings --from 2026-10-01 --to 2026-10-07
+
+    Exit code 1: bronze does not hold these days (any more), which is said with the first day it does hold; or the
+    quality gate, a model or a test failed. docs/backfill.md has more.
+    """
+    from batch_jobs.backfill import Span
+    from grocery.gateway import clear_errors
+
+    with clear_errors():
+        contracts = chosen(topic)
+        if first > last:
+            raise ValueError(f"--from {first:%Y-%m-%d} is after --to {last:%Y-%m-%d}; exchange them")
+    with spark_run(patience=PATIENCE) as at_work:
+        at_work.backfill(contracts, Span(first.date(), last.date()), dry_run)
+        if dry_run:
+            return
+        # Also where nothing differs now: the run before may have been killed on the way to gold.
+        at_work.quality(contracts, accept)
+        at_work.gold()
+
+
 @app.command("maintain")
 def maintain(
     only: Names = None,
@@ -289,6 +334,20 @@ class _AtWork:
         with self._steps("silver", contracts) as told:
             curated = silver(spark, self.run, contracts, told(lambda one: f"{one.inserted:,} new events"))
         show_curated(self.console, curated, self._took)
+
+    def backfill(self, contracts: tuple[Contract, ...], span: Span, dry_run: bool) -> None:
+        from batch_jobs.backfill import STEPS, backfill
+
+        spark = self.spark
+        with self._steps("backfill", contracts) as told:
+            done = told(lambda one: f"{one.rows:,} records")
+
+            def step(item: Contract, name: str) -> None:
+                number = STEPS.index(name) + 1
+                self.console.print(f"  {item.name}: {number} of {len(STEPS)}, {name}", highlight=False)
+
+            found = backfill(spark, self.run, contracts, span, dry_run=dry_run, on_step=step, on_done=done)
+        show_backfilled(self.console, found, span, self._took, dry_run=dry_run)
 
     def quality(self, contracts: tuple[Contract, ...], accept: bool) -> None:
         from batch_jobs.quality import quality
@@ -431,8 +490,11 @@ class _Stop(Exception):
 
 
 @contextlib.contextmanager
-def spark_run() -> Iterator[_AtWork]:
-    """A run on this workspace's lake, alone on it; what a user can set right ends it with one line and exit code 1."""
+def spark_run(patience: timedelta = timedelta(0)) -> Iterator[_AtWork]:
+    """A run on this workspace's lake, alone on it; what a user can set right ends it with one line and exit code 1.
+
+    patience: how long to wait for another run to end.
+    """
     from rich.console import Console
 
     from batch_jobs.errors import BatchError
@@ -448,7 +510,7 @@ def spark_run() -> Iterator[_AtWork]:
     try:
         with clear_errors():
             check_writable(lake)
-            with lease(lake):
+            with lease(lake, patience, lambda words: console.print(words, highlight=False, soft_wrap=True)):
                 at_work = _AtWork(console, new_run(lake))
                 yield at_work
     except (BatchError, MissingJars, _Stop) as error:
@@ -532,9 +594,43 @@ def show_curated(console: Console, curated: list[Curated], seconds: float) -> No
     console.print(table)
     for one in found:
         if one.reasons:
-            first = ", ".join(f"{reason} ({rows:,})" for reason, rows in list(one.reasons.items())[:5])
-            more = f", and {len(one.reasons) - 5} more" if len(one.reasons) > 5 else ""
-            console.print(f"  quarantine {one.contract}: {first}{more}", highlight=False, soft_wrap=True)
+            console.print(f"  quarantine {one.contract}: {_reasons(one.reasons)}", highlight=False, soft_wrap=True)
+
+
+def show_backfilled(
+    console: Console, found: list[Backfilled], span: Span, seconds: float, *, dry_run: bool = False
+) -> None:
+    """What became of the span's records, and what differs from before."""
+    from rich.table import Table
+
+    names = ("rows", "inserted", "duplicate", "quarantined", "added", "replaced", "removed", "set_aside", "released")
+    table = Table(
+        *("contract", "bronze rows", "inserted", "duplicate", "quarantined"),
+        *("silver: added", "replaced", "removed", "quarantine: set aside", "released"),
+        title=f"backfill {span}{': what would be done' if dry_run else ''}, {seconds:.0f} s",
+        title_justify="left",
+    )
+    table.columns[0].no_wrap = True
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in found:
+        table.add_row(one.contract, *(f"{getattr(one, name):,}" for name in names))
+    console.print(table)
+    for one in found:
+        if one.reasons:
+            console.print(f"  quarantine {one.contract}: {_reasons(one.reasons)}", highlight=False, soft_wrap=True)
+    if dry_run:
+        console.print("Nothing was written.", highlight=False)
+    elif not any(one.changed for one in found):
+        console.print("Silver and quarantine are as bronze makes them; nothing was changed.", highlight=False)
+    if any(one.replaced or one.removed for one in found):
+        words = "Rows would leave" if dry_run else "Rows left"
+        console.print(f"{words} silver: gold starts from nothing where it had read them.", highlight=False)
+
+
+def _reasons(found: dict[str, int]) -> str:
+    first = ", ".join(f"{reason} ({rows:,})" for reason, rows in list(found.items())[:5])
+    return first + (f", and {len(found) - 5} more" if len(found) > 5 else "")
 
 
 def show_verdict(console: Console, verdict: Verdict, seconds: float) -> None:

@@ -50,6 +50,17 @@ def receive(
     arrived_at: datetime = NOON,
 ) -> None:
     """Append payloads to bronze at rising offsets."""
+    records = [(partition, first_offset + number, arrived_at, payload) for number, payload in enumerate(payloads)]
+    receive_records(spark, lake, records, item)
+
+
+def receive_records(
+    spark: SparkSession,
+    lake: Path,
+    records: list[tuple[int, int, datetime, dict[str, Any] | str | None]],
+    item: Contract,
+) -> None:
+    """Append (partition, offset, arrival, payload) to bronze, in one commit."""
     layout = tables.bronze_layout(str(lake), item)
     tables.ensure(spark, layout)
     rows = [
@@ -60,13 +71,13 @@ def receive(
             item.topic,
             "topic-id",
             partition,
-            first_offset + number,
+            offset,
             arrived_at,
             NOON,
             "load",
             arrived_at.date(),
         )
-        for number, payload in enumerate(payloads)
+        for partition, offset, arrived_at, payload in records
     ]
     spark.createDataFrame(rows, layout.columns).coalesce(1).write.format("delta").mode("append").save(layout.path)
 

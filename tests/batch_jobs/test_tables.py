@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,46 @@ def test_two_runs_at_once_on_one_lake_are_refused(tmp_path):
         )
         assert f"another run is at work on it (process {os.getpid()})" in refused.stderr
     subprocess.run([sys.executable, "-c", other], cwd=project, check=True)
+
+
+def test_a_patient_run_tells_whom_it_waits_for_and_goes_on_once_he_has_ended(tmp_path):
+    project = Path(run.__file__).parent.parent
+    hold = (
+        f"import sys\nfrom batch_jobs.run import lease\nwith lease({str(tmp_path)!r}):\n print(1, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold],
+        cwd=project,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as other:
+        other.stdout.readline()
+        told = []
+
+        def end(words):
+            told.append(words)
+            other.stdin.close()
+
+        with run.lease(str(tmp_path), timedelta(minutes=1), end):
+            pass
+    assert len(told) == 1
+    assert f"(process {other.pid}); waiting until it has ended" in told[0]
+
+
+def test_work_that_another_writer_was_in_the_way_of_is_done_again_and_other_errors_are_not():
+    conflict = RuntimeError("io.delta.exceptions.ConcurrentAppendException: [DELTA_CONCURRENT_APPEND] …")
+    for error, tries in ((conflict, 3), (ValueError("no"), 1)):
+        begun = []
+
+        def work(error=error, begun=begun):
+            begun.append(1)
+            raise error
+
+        with pytest.raises(type(error)):
+            run.unless_in_the_way(work, tries=3)
+        assert len(begun) == tries
+    assert run.unless_in_the_way(lambda: 7) == 7
 
 
 def test_what_others_did_before_one_failed_is_kept_and_no_further_one_begins(monkeypatch):

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from batch_jobs import bronze, gold, landing, quality, silver
+from batch_jobs import backfill, bronze, gold, landing, quality, silver
+from batch_jobs.backfill import Backfilled, Span
 from batch_jobs.broker import Broker
+from batch_jobs.errors import NotHeld
 from batch_jobs.gold import GoldResult
 from batch_jobs.landing import LOADED, SET_ASIDE, WAITING, Fate, Landed, Taken
 from batch_jobs.quality import Checked, Finding, Verdict
@@ -159,3 +161,56 @@ def test_a_run_goes_on_to_gold_past_files_that_are_set_aside_and_its_exit_code_s
     assert result.exit_code == exit_code, result.output
     assert built == [1]
     assert grocery("batch", "files").exit_code == exit_code
+
+
+DAYS = ("--from", "2026-10-05", "--to", "2026-10-07")
+
+
+@pytest.fixture
+def mended(monkeypatch):
+    """Stands in for the lake: (what was asked of the backfill, what was done after it)."""
+    asked, after = [], []
+    monkeypatch.setattr(batch._AtWork, "spark", None)
+
+    def note(_, __, contracts, span, *, dry_run, on_step, on_done):
+        asked.append(([item.name for item in contracts], span, dry_run))
+        on_step(contracts[0], backfill.STEPS[1])
+        return [Backfilled("sensor-readings", 9, 7, 1, 1, added=2, removed=1, reasons={"json:": 1})]
+
+    monkeypatch.setattr(backfill, "backfill", note)
+    monkeypatch.setattr(quality, "quality", lambda *_, **__: after.append("gate") or Verdict())
+    monkeypatch.setattr(quality, "open_failures", lambda *_: [])
+    monkeypatch.setattr(gold, "build", lambda *_: after.append("gold") or GoldResult(models=3))
+    return asked, after
+
+
+def test_a_backfill_is_followed_by_the_gate_and_gold_and_a_dry_run_by_nothing(grocery, mended):
+    asked, after = mended
+    result = grocery("batch", "backfill", "--topic", "sensor-readings", *DAYS, "--dry-run")
+    assert (result.exit_code, after) == (0, []), result.output
+    assert "Nothing was written" in result.output
+    result = grocery("batch", "backfill", "--topic", "sensor-readings", *DAYS)
+    assert (result.exit_code, after) == (0, ["gate", "gold"]), result.output
+    assert asked[1] == (["sensor-readings"], Span(date(2026, 10, 5), date(2026, 10, 7)), False)
+    assert "sensor-readings: 2 of 5, judge" in result.output
+    assert "Rows left silver" in result.output
+
+
+def test_days_that_bronze_does_not_hold_end_a_backfill_before_gold(grocery, mended, monkeypatch):
+    def refuse(*_, **__):
+        raise NotHeld("backfill sensor-readings from 2026-10-05 to 2026-10-07: bronze begins with 2026-10-06")
+
+    monkeypatch.setattr(backfill, "backfill", refuse)
+    result = grocery("batch", "backfill", "--topic", "sensor-readings", *DAYS)
+    assert (result.exit_code, mended[1]) == (1, [])
+    assert "error backfill sensor-readings" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_days_in_the_wrong_order_and_a_topic_that_is_not_there_are_named(grocery, mended):
+    result = grocery("batch", "backfill", "--topic", "stores", "--from", "2026-10-07", "--to", "2026-10-05")
+    assert result.exit_code == 1
+    assert "--from 2026-10-07 is after --to 2026-10-05" in result.output
+    result = grocery("batch", "backfill", "--topic", "shelves", *DAYS)
+    assert "shelves: no such contract" in result.output
+    assert mended == ([], [])
