@@ -53,7 +53,7 @@ def test_imports_are_followed_into_functions_and_no_further_than_the_jobs_need()
     )
     # Gold is dbt's, and the gate is not a batch job's: what they import has no place on Glue.
     assert not {"batch_jobs/gold.py", "ingestion/gate.py", "schemas/validate.py"} & set(found.modules)
-    assert set(found.packages) == {"great-expectations", "jsonschema-rs", "kafka-python"}
+    assert set(found.packages) == {"great-expectations", "jsonschema-rs", "kafka-python", "pandas", "ruamel-yaml"}
 
 
 def test_an_import_that_nothing_installed_has_is_named(tmp_path, monkeypatch):
@@ -65,7 +65,7 @@ def test_an_import_that_nothing_installed_has_is_named(tmp_path, monkeypatch):
 
 def test_a_package_without_a_pinned_version_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(package, "read_pins", lambda: {"jsonschema-rs": "1", "kafka-python": "1"})
-    with pytest.raises(PackageError, match="great-expectations: not in glue/requirements.txt"):
+    with pytest.raises(PackageError, match="great-expectations, pandas, ruamel-yaml: not in glue/requirements.txt"):
         build(tmp_path, os.environ)
 
 
@@ -119,6 +119,8 @@ def test_the_wheel_can_be_installed_on_glues_python(made, tmp_path):
         "Requires-Dist: great-expectations",
         "Requires-Dist: jsonschema-rs",
         "Requires-Dist: kafka-python",
+        "Requires-Dist: pandas",
+        "Requires-Dist: ruamel-yaml",
     ]
 
 
