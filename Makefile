@@ -10,7 +10,7 @@ find_python = for python in "$(VENV)/python" python3.11 python3.12 python3 pytho
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$python" && exit; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: help setup demo test test-unit test-integration test-redshift test-glue test-system bench-streaming bench-batch faults faults-long lint generate clean
+.PHONY: help setup demo test test-unit test-integration test-redshift test-glue test-system bench-streaming bench-batch soak-lake faults faults-long lint generate clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench-streaming: setup ## The cold-chain job against Flink's floor, Quix Streams
 
 bench-batch: setup ## What a run of the lakehouse costs, into 3 and 12 million rows, beside DuckDB (BENCH=--quick: small tables)
 	@$(VENV)/python -m tests.bench.batch $(BENCH)
+
+soak-lake: setup ## Three topics at speed into one lake, with backfills and upkeep beside (SOAK="--minutes 20")
+	@$(VENV)/python -m tests.soak.run $(SOAK)
 
 faults: setup ## Kill, cut off and fill up what the alerts depend on, and hold them against an undisturbed run (20 min)
 	@$(VENV)/python -m tests.faults.run
