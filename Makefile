@@ -31,10 +31,10 @@ demo: setup ## A simulated day of three stores, from readings to alerts and anal
 test: lint test-unit test-integration ## Everything that is checked, quickest first
 
 test-unit: setup ## Tests that need no JVM
-	$(VENV)/python -m pytest -q -n 2 --dist loadgroup -m 'not integration and not system and not redshift'
+	$(VENV)/python -m pytest -q -n 2 --dist loadfile -m 'not integration and not system and not redshift'
 
 test-integration: setup ## Tests on the real broker, Flink cluster, Spark and Delta
-	$(VENV)/python -m pytest -q -n 2 --dist loadgroup -m 'integration and not system' --durations=10
+	$(VENV)/python -m pytest -q -n 2 --dist loadscope -m 'integration and not system' --durations=10
 
 test-redshift: setup ## The gold tables built by dbt-redshift on a stand-in (PostgreSQL), against DuckDB's rows (needs pgbouncer)
 	$(VENV)/python -m pytest -q -m redshift

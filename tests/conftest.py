@@ -1,6 +1,7 @@
 """Fixtures live in tests/fixtures, one module a real part."""
 
 import os
+from typing import Any
 
 import pytest
 
@@ -18,14 +19,22 @@ pytest_plugins = [
 ]
 
 
-# What is made once and shared, dearest first: the tests of one of these follow one another in one process.
-SHARED = {"stack": "stack", "broker": "stack", "spark": "spark", "gold": "gold", "day": "day"}
+LAKE = (
+    *("batch_jobs/", "dbt/", "glue/", "schemas/", "warehouses/"),
+    *("grocery/test_export", "grocery/test_query", "grocery/test_report"),
+)
+"""Tests of the lakehouse; the others are the stack's or need nothing that is shared."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the work (`-n 2 --dist loadgroup`) and start nothing twice: tests of one shared part belong
-    together, the others by file."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        group = next((group for name, group in SHARED.items() if name in names), str(item.path))
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`-n 2 --dist loadscope`: one process starts Spark and builds gold, the other starts the stack, so that nothing of
+    it starts twice. (xdist's own groups do nothing with pytest 9.2, which keeps a test's id elsewhere.)"""
+    if config.getoption("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Halves(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "lake" if nodeid.removeprefix("tests/").startswith(LAKE) else "stack"
+
+    return Halves(config, log)
