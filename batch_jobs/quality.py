@@ -142,10 +142,11 @@ def quality(
         finally:
             batch.unpersist()
         _take(result, expectations, outcome, rows, run, accept)
-        gained.append(Gained(item, now.version, tuple(by_date)))
+        dates = tuple(day for day in by_date if day is not None)  # without one it failed already
+        gained.append(Gained(item, now.version, dates))
         for one in by_hand:
-            if one.about.name == item.name and by_date:
-                _hold(spark, context, one, result, by_date, run, stored, rows, told, accept)
+            if one.about.name == item.name and dates:
+                _hold(spark, context, one, result, dates, run, stored, rows, told, accept)
         verdict.checked.append(result)
         if on_done:
             on_done(result)

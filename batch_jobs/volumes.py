@@ -240,7 +240,7 @@ def _count(
         wanted[one.item.name] = set(around(dates, 1))
         rows = tables.read(spark, tables.path_of(lake, "silver", one.item.table), one.version)
         rows = rows.where(tables.date_list("event_date", around(dates, 2)))
-        rows = rows.where(_NOT_COUNTED.get(one.item.name, "true"))
+        rows = rows.where("store_id IS NOT NULL").where(_NOT_COUNTED.get(one.item.name, "true"))
         parts.append(rows.select(f.lit(one.item.name).alias("contract"), "store_id", "event_time", "arrived_at"))
     rows = parts[0]
     for part in parts[1:]:
