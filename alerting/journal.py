@@ -64,13 +64,13 @@ class Book:
             return Writing(parts, gone, anew=self._settle())
         touched = changes.devices
         calm = [one for one in changes.calm if one[0] not in touched] if touched else changes.calm
-        behind = self.behind.union([one[0] for one in calm])
+        behind = self.behind
+        behind.update([one[0] for one in calm])
+        settled = sorted(touched & behind) if touched else []
         behind -= touched
-        noted = self.noted + max(1, len(calm))
-        if noted >= WORTH * len(behind):
+        self.noted += max(1, len(calm))
+        if self.noted >= WORTH * len(behind):
             return Writing(split(state, behind | touched), anew=self._settle())
-        settled = sorted(touched & self.behind)
-        self.behind, self.noted = behind, noted
         line = _encode(Entry(state.clock, state.due, calm, settled)).decode()
         return Writing(split(state, touched, clock=False), line=line)
 

@@ -29,9 +29,9 @@ WAITING = "waiting"
 """Records that only wait until the other topics have been read as far; of jobs that derive."""
 READINGS = "sensor-readings"
 """The topic that carries the ticks, which every job reads."""
-BUNDLE_MS = 500
-"""How long process mode gathers what goes to Python and comes back. A checkpoint ends a bundle, and only a checkpoint
-lets readers see an alert, so this delays none."""
+BUNDLE_MS, BUNDLE_SIZE = 5000, 100_000
+"""How long, and how many batches, process mode gathers what goes to Python and comes back. A checkpoint ends a bundle,
+and only a checkpoint lets readers see an alert, so this delays none; each bundle writes each store's state once."""
 STATE_CACHE = 100_000
 """Keys a task keeps on Python's side in process mode; the default of 1000 makes a task with more stores 4x slower."""
 
@@ -108,6 +108,7 @@ def run(job: Job, args: list[str]) -> None:
         "pipeline.max-parallelism": MAX_PARALLELISM,
         "python.state.cache-size": STATE_CACHE,
         "python.fn-execution.bundle.time": BUNDLE_MS,
+        "python.fn-execution.bundle.size": BUNDLE_SIZE,
         # The SQL operators' ids are made from the query's shape; with the engine's own uid below all are fixed.
         "table.exec.uid.generation": "ALWAYS",
         "table.local-time-zone": "UTC",

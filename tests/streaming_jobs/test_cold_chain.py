@@ -84,6 +84,27 @@ def by_step(alerts: list[tuple[str, int, bytes]]) -> dict[tuple[str, int], bytes
     return {(event["alert_id"], event["sequence"]): value for _, _, value in alerts for event in [json.loads(value)]}
 
 
+def excursion(store: str) -> Iterator[Record]:
+    """A freezer that gets too warm and then much too warm, and recovers: three alert events."""
+    values = [-20.0] * 5 + [-14.0] * 35 + [-11.0] * 32 + [-18.0] * 8
+    for minute, value in enumerate(values):
+        at = EIGHT + minute * 60_000
+        event = {
+            "event_id": f"{store}-{minute}",
+            "event_time": to_rfc3339(at),
+            "store_id": store,
+            "schema_version": 1,
+            "kind": "reading",
+            "device_id": f"{store}-t",
+            "asset_id": store,
+            "asset_class": "freezer",
+            "metric": "temperature",
+            "value": value,
+            "unit": "Cel",
+        }
+        yield Record(READINGS, store, msgspec.json.encode(event), at + 300)
+
+
 def _in_store(event: dict[str, Any], store: str) -> dict[str, Any]:
     """The event as it would come from another store; an asset is unique in the chain."""
     for holder in (event, *event.get("roster", ())):
@@ -124,25 +145,6 @@ def test_killed_task_and_job_managers_neither_lose_nor_repeat_an_alert(job: Stac
     before = len(told(job))
     stop, sent = threading.Event(), Counter()
 
-    def excursion(store: str) -> Iterator[Record]:
-        values = [-20.0] * 5 + [-14.0] * 35 + [-11.0] * 32 + [-18.0] * 8
-        for minute, value in enumerate(values):
-            at = EIGHT + minute * 60_000
-            event = {
-                "event_id": f"{store}-{minute}",
-                "event_time": to_rfc3339(at),
-                "store_id": store,
-                "schema_version": 1,
-                "kind": "reading",
-                "device_id": f"{store}-t",
-                "asset_id": store,
-                "asset_class": "freezer",
-                "metric": "temperature",
-                "value": value,
-                "unit": "Cel",
-            }
-            yield Record(READINGS, store, msgspec.json.encode(event), at + 300)
-
     def send() -> None:
         with KafkaSink(job.kafka) as sink:
             while not stop.wait(0.1):
@@ -178,10 +180,23 @@ def test_killed_task_and_job_managers_neither_lose_nor_repeat_an_alert(job: Stac
 
 
 def test_in_process_mode_as_on_managed_flink_it_writes_the_same(job: Stack):
-    """Begun again without its state: each step a second time, byte for byte."""
+    """Begun again without its state: each step a second time, byte for byte. Then it dies in an excursion, and goes on
+    from the state that Python's process sent to Flink."""
     once = decided_alone(job)
     job.forget(JOB)
     given = arguments(job.kafka, RULES.read_text("utf-8"), str(RULES), {"python.execution-mode": "process"})
     job.submit(JOB, job_named(JOB).folder / "job.py", given)
     processed(job)
     assert Counter(told(job)) == Counter([*once, *once])
+
+    records = list(excursion("killed-in-process-mode"))
+    for part in (records[:60], records[60:]):
+        with KafkaSink(job.kafka) as sink:
+            for record in part:
+                sink.send(record)
+        processed(job)
+        if part[-1] is not records[-1]:
+            job.kill("taskmanager")
+    mine = [alert for alert in told(job) if alert[0] == "killed-in-process-mode"]
+    assert len(mine) == 3
+    assert mine == [alert for alert in decided_alone(job) if alert[0] == "killed-in-process-mode"]
