@@ -19,15 +19,12 @@ pytest_plugins = [
 ]
 
 
-LAKE = (
-    *("batch_jobs/", "dbt/", "glue/", "schemas/", "warehouses/"),
-    *("grocery/test_export", "grocery/test_query", "grocery/test_report"),
-)
-"""Tests of the lakehouse; the others are the stack's or need nothing that is shared."""
+SPARK, GOLD = ("batch_jobs/", "glue/", "schemas/"), "batch_jobs/test_gold"
+"""Tests that share one Spark; the others share the stack and the gold tables, which need no Spark, or nothing."""
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`-n 2 --dist loadscope`: one process starts Spark and builds gold, the other starts the stack, so that nothing of
+    """`-n 2 --dist loadscope`: one process starts Spark, the other starts the stack and builds gold, so that nothing of
     it starts twice. (xdist's own groups do nothing with pytest 9.2, which keeps a test's id elsewhere.)"""
     if config.getoption("dist") != "loadscope":
         return None
@@ -35,6 +32,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Halves(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "lake" if nodeid.removeprefix("tests/").startswith(LAKE) else "stack"
+            path = nodeid.removeprefix("tests/")
+            return "spark" if path.startswith(SPARK) and not path.startswith(GOLD) else "stack"
 
     return Halves(config, log)
