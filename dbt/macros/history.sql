@@ -3,12 +3,12 @@
 {% macro valid_from_to(key, changed_at) -%}
 case
         when lag({{ changed_at }}) over (partition by {{ key }} order by {{ changed_at }}) is null
-            then cast('1900-01-01 00:00:00' as timestamp)
+            then {{ time_begins() }}
         else {{ changed_at }}
     end as valid_from_utc,
     coalesce(
         lead({{ changed_at }}) over (partition by {{ key }} order by {{ changed_at }}),
-        cast('9999-12-31 00:00:00' as timestamp)
+        {{ time_ends() }}
     ) as valid_to_utc,
     lead({{ changed_at }}) over (partition by {{ key }} order by {{ changed_at }}) is null as is_current
 {%- endmacro %}
@@ -25,7 +25,7 @@ row_number() over (partition by {{ key }}, {{ changed_at }} order by arrived_at_
 
 {#- The time for which the row of something holds that events name and no dimension knows: all of it. -#}
 {% macro valid_always() -%}
-cast('1900-01-01 00:00:00' as timestamp) as valid_from_utc,
-    cast('9999-12-31 00:00:00' as timestamp) as valid_to_utc,
+{{ time_begins() }} as valid_from_utc,
+    {{ time_ends() }} as valid_to_utc,
     true as is_current
 {%- endmacro %}

@@ -15,6 +15,8 @@
         {%- set touched = node.config.meta.get('touched') -%}
         {{ return(touched_condition(touched, 'tested', as_it_was) if touched else '') }}
     {%- endif -%}
+    {#- What runs left about themselves is in no batch of silver. -#}
+    {%- if node.sources and node.sources[0][0] == 'audit' -%}{{ return('') }}{%- endif -%}
     {%- set new_days -%}
         select event_date
         from {{ relation }}

@@ -1,15 +1,25 @@
 {#- Instants in gold are TIMESTAMP without zone, always UTC, and end in _utc. -#}
 
-{% macro utc(instant) %}{{ return(adapter.dispatch('utc')(instant)) }}{% endmacro %}
+{#- Something as an instant: a text that says one, null, or a TIMESTAMP. -#}
+{% macro instant(value) %}cast({{ value }} as {{ adapter.dispatch('instant_type')() }}){% endmacro %}
+
+{% macro default__instant_type() %}timestamp{% endmacro %}
+
+{#- Iceberg holds microseconds, and Athena's takes nothing else; TIMESTAMP alone would be milliseconds there. -#}
+{% macro athena__instant_type() %}timestamp(6){% endmacro %}
+
+{% macro time_begins() %}{{ instant("'1900-01-01 00:00:00'") }}{% endmacro %}
+
+{% macro time_ends() %}{{ instant("'9999-12-31 00:00:00'") }}{% endmacro %}
+
+
+{% macro utc(stamp) %}{{ return(adapter.dispatch('utc')(stamp)) }}{% endmacro %}
 
 {#- Warehouses that hold silver's instants as UTC already. -#}
-{% macro default__utc(instant) %}cast({{ instant }} as timestamp){% endmacro %}
+{% macro default__utc(stamp) %}{{ instant(stamp) }}{% endmacro %}
 
 {#- delta_scan gives TIMESTAMP WITH TIME ZONE. -#}
-{% macro duckdb__utc(instant) %}({{ instant }} at time zone 'UTC'){% endmacro %}
-
-{#- Iceberg holds microseconds and takes nothing else. -#}
-{% macro athena__utc(instant) %}cast({{ instant }} as timestamp(6)){% endmacro %}
+{% macro duckdb__utc(stamp) %}({{ stamp }} at time zone 'UTC'){% endmacro %}
 
 
 {#- Wall-clock time in a zone (IANA name) of a UTC instant. -#}

@@ -10,9 +10,9 @@ import duckdb
 import pytest
 
 from batch_jobs.gold import GoldResult, build, connect
-from tests.fixtures.gold import event_at
+from tests.fixtures.gold import event_at, example_audit
 from tests.fixtures.growth import growing_events
-from tests.fixtures.silver import append_silver, write_silver
+from tests.fixtures.silver import append_silver, write_audit, write_silver
 
 pytestmark = pytest.mark.system
 
@@ -61,6 +61,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Work folder with lake/ and gold.duckdb, built once a portion."""
     work = tmp_path_factory.mktemp("grown")
     write_silver(work / "lake", ())
+    write_audit(work / "lake", example_audit())
     for number, (portion, loaded_at) in enumerate(zip(portions(), LOADED, strict=True)):
         append_silver(work / "lake", portion, loaded_at)
         result = run(work)

@@ -83,7 +83,6 @@ select
             next_time_utc,
             {{ dbt.dateadd('second', 'interval_s * ' ~ var('reading_stands_intervals'), 'event_time_utc') }}
         )
-    end as stands_until_utc,
-    next_time_utc is null as is_newest
+    end as stands_until_utc
 from placed
 where {{ is_touched(touched, 'placed') }}

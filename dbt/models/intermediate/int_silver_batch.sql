@@ -9,7 +9,7 @@
 with there as (
 
     {%- for source in sources %}
-    select '{{ source }}' as source, loaded_at, cast(count(*) as bigint) as row_count
+    select '{{ source }}' as source, {{ kept_stamp('loaded_at') }} as loaded_at, cast(count(*) as bigint) as row_count
     from {{ ref(source) }}
     group by loaded_at
     {{ 'union all' if not loop.last }}

@@ -27,8 +27,8 @@ with happened as (
         store_id,
         event_time_utc,
         event_time_utc,
-        cast(null as timestamp),
-        cast(null as timestamp)
+        {{ instant('null') }},
+        {{ instant('null') }}
     from {{ ref('stg_cv_detections') }} as seen
     {%- if goes_on() %}
     where {{ is_new('stg_cv_detections', 'seen') }}

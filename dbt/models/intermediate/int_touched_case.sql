@@ -1,6 +1,7 @@
 -- Whole hours of a freezer or cooler. A reading reaches as far back as the one before it may stand, and as far ahead as a
--- defrost is told; the newest reading of a case stands otherwise once another one comes.
-{%- set known = as_it_was('int_cold_chain_reading') %}
+-- defrost is told; a device's newest reading stands otherwise once another one comes. Which that was says the table that is
+-- written last of those that go by this: where a run was killed between them, the readings know of another one already.
+{%- set known = as_it_was('int_cold_chain_hour') %}
 with stands as (
 
     select coalesce(max(interval_s), 0) * {{ var('reading_stands_intervals') }} as seconds
@@ -18,7 +19,7 @@ with stands as (
 
 hours as (
 
-    select asset_id, hour_utc
+    select distinct asset_id, hour_utc
     from {{ ref('int_touched_reading') }}
     where metric in ('temperature', 'defrost')
 
@@ -37,9 +38,10 @@ reached as (
 
     union
 
-    select known.asset_id, date_trunc('hour', known.event_time_utc), date_trunc('hour', {{ dbt.dateadd('hour', 1, 'known.event_time_utc') }})
+    select known.asset_id, max(known.hour_utc), {{ dbt.dateadd('hour', 1, 'max(known.hour_utc)') }}
     from {{ known }} as known
-    where known.is_newest and known.asset_id in (select asset_id from hours)
+    where known.asset_id in (select asset_id from hours)
+    group by known.asset_id, known.device_id
     {%- endif %}
 
 )

@@ -54,10 +54,10 @@ sights as (
         spans.asset_id,
         {%- if known_sights and known_hours and not refreshes() %}
         coalesce(edges.before_utc, spans.first_utc) as from_utc,
-        coalesce(edges.after_utc, cast('9999-12-31 00:00:00' as timestamp)) as to_utc
+        coalesce(edges.after_utc, {{ time_ends() }}) as to_utc
         {%- else %}
         spans.first_utc as from_utc,
-        cast('9999-12-31 00:00:00' as timestamp) as to_utc
+        {{ time_ends() }} as to_utc
         {%- endif %}
     from spans
     {%- if known_sights and known_hours and not refreshes() %}

@@ -26,6 +26,6 @@ select distinct
     store_id,
     lane_id,
     {{ dbt.dateadd('minute', -1, 'event_time_utc') }} as from_utc,
-    coalesce(next_time_utc, cast('9999-12-31 00:00:00' as timestamp)) as to_utc
+    coalesce(next_time_utc, {{ time_ends() }}) as to_utc
 from followed
 where {{ is_new('stg_lane_status', 'followed') }}

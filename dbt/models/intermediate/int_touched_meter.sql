@@ -84,22 +84,20 @@ edges as (
 )
 {%- endif %}
 
-{% set always = "cast('1900-01-01 00:00:00' as timestamp)" -%}
-{%- set ever = "cast('9999-12-31 00:00:00' as timestamp)" -%}
 select
     spans.device_id,
     spans.metric,
     {%- if known_steps and known_hours and not refreshes() %}
-    case when edges.read_from_utc is null then {{ always }} else edges.from_utc end as from_utc,
-    coalesce(edges.to_utc, {{ ever }}) as to_utc,
-    coalesce(edges.read_from_utc, {{ always }}) as read_from_utc,
-    case when edges.read_from_utc is null then {{ always }} else {{ dbt.dateadd('hour', -1, 'edges.hours_from_utc') }} end
+    case when edges.read_from_utc is null then {{ time_begins() }} else edges.from_utc end as from_utc,
+    coalesce(edges.to_utc, {{ time_ends() }}) as to_utc,
+    coalesce(edges.read_from_utc, {{ time_begins() }}) as read_from_utc,
+    case when edges.read_from_utc is null then {{ time_begins() }} else {{ dbt.dateadd('hour', -1, 'edges.hours_from_utc') }} end
         as hours_from_utc
     {%- else %}
-    {{ always }} as from_utc,
-    {{ ever }} as to_utc,
-    {{ always }} as read_from_utc,
-    {{ always }} as hours_from_utc
+    {{ time_begins() }} as from_utc,
+    {{ time_ends() }} as to_utc,
+    {{ time_begins() }} as read_from_utc,
+    {{ time_begins() }} as hours_from_utc
     {%- endif %}
 from spans
 {%- if known_steps and known_hours and not refreshes() %}

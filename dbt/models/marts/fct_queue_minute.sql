@@ -58,7 +58,7 @@ timeline as (
     select
         store_id,
         event_time_utc as at_utc,
-        cast(null as timestamp) as minute_utc,
+        {{ instant('null') }} as minute_utc,
         lanes_change,
         terminals_change
     from {{ ref('int_lane_change') }}
@@ -109,7 +109,7 @@ lane_timeline as (
         store_id,
         lane_id,
         event_time_utc as at_utc,
-        cast(null as timestamp) as minute_utc,
+        {{ instant('null') }} as minute_utc,
         terminals_change
     from {{ ref('int_lane_change') }}
     where store_id in (select store_id from minutes)
