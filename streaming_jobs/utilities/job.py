@@ -1,4 +1,4 @@
-"""Use out of hours, a jump against past weeks, a meter that begins anew or falls silent, a screen that is off.
+"""Use out of hours, a jump against past weeks, a meter that begins anew or is silent, a screen that is off, bad data.
 
 In: topic `sensor-readings` (meters, heartbeats, ticks), from its beginning. Out: topics `alerts.utility` and
 `derived-metrics`, exactly once. Rules: chain/rules/utilities.yaml, handed over when the job is submitted.

@@ -47,6 +47,7 @@ def test_any_cut_into_batches_with_a_restart_at_each_gives_the_same_alerts_byte_
     text, told = dumps(Engine(rules_of(path)).start(STORE)), []
     for start, end in zip(edges, edges[1:], strict=False):
         state, new = Engine(rules_of(path)).advance(loads(text), log[start:end])
+        within_bounds(state)
         text = dumps(state)
         told += new
     assert bytes_of(told) == bytes_of(whole)

@@ -6,7 +6,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from alerting.engine import run
 from alerting.events import AssetInfo, Command, Holiday, Logged, OpenSpan, StoreInfo
 from alerting.hours import is_open, next_change, occurrence
 from alerting.words import number
@@ -173,6 +175,32 @@ def test_a_rule_can_be_off_in_an_area():
     assert len(decide(curve([-10] * 5), rules)) == 1
 
 
+# ---- select
+
+
+@pytest.mark.parametrize(
+    ("fits", "fits_not"),
+    [
+        ("store: store-001", "store: store-002"),
+        ("area: Frozen aisle", "area: Dairy"),
+        ("asset_class: freezer", "asset_class: cooler"),
+        ("asset: s001-freezer-01", "asset: s001-freezer-02"),
+        ("device: s001-freezer-01-t", "device: s001-freezer-02-t"),
+        ("zone_kind: aisle", "zone_kind: self_checkout"),
+        ("metric: temperature", "metric: humidity"),
+    ],
+)
+def test_a_word_of_select_leaves_out_what_it_does_not_fit(fits, fits_not):
+    log = [store(0, roster={}, s001_freezer_01=""), *(reading(minute, 10, zone_kind="aisle") for minute in range(5))]
+
+    def told(word: str) -> list[tuple[str, str]]:
+        selected = f"{{{word}}}" if word.startswith("metric") else f"{{metric: temperature, {word}}}"
+        return events(decide(log, WARM.replace("{metric: temperature}", selected).replace("-15", "5")))
+
+    assert told(fits) == [("raised", "firing")]
+    assert told(fits_not) == []
+
+
 # ---- what hangs on what
 
 
@@ -314,6 +342,17 @@ def test_a_wrong_command_is_answered_with_what_is_wrong(words, why):
     assert (answer["rule"], answer["command_id"], answer["actor"]) == ("alert-command", "cmd-1", "shift-lead")
 
 
+def test_an_alert_of_another_store_cannot_be_commanded_from_here():
+    other = "store-002"
+    ack = command(7, command="acknowledge", alert_id=opened(), until=until(60))
+    ack.event.commands[0].store_id = ack.event.store_id = other
+    there = [Logged(logged.arrived_ms, replace(logged.event, store_id=other)) for logged in curve([-20] * 2)]
+    log = [(logged.event.store_id, logged) for logged in in_order([store(0), *curve([-10] * 2)], there, [ack])]
+    told = run(engine(WARM), log)
+    assert [(alert["store_id"], alert["event"]) for alert in told] == [(STORE, "raised"), (other, "rejected")]
+    assert told[1]["reason"] == f"no alert {opened()} is open or lately over in {other}"
+
+
 def test_a_command_for_another_jobs_topic_is_that_jobs():
     log = [store(0), *curve([-10] * 2), command(7, topic="alerts.y", command="dance")]
     assert events(decide(log, WARM)) == [("raised", "firing")]
@@ -404,6 +443,13 @@ def test_bad_values_between_good_ones_are_no_bad_data():
 )
 def test_values_are_shown_as_the_stores_people_read_them(value, unit, about, shown):
     assert number(value, about, unit) == shown
+
+
+@pytest.mark.parametrize(("locale", "shown"), [("de-DE", "zu warm"), ("en-US", "too warm"), ("fr-FR", "too warm")])
+def test_a_store_whose_language_has_no_text_reads_english(locale, shown):
+    rules = WARM + "    annotations: {summary: {en: too warm, de: zu warm}}\n"
+    (raised,) = decide([store(0, StoreInfo(locale=locale)), *curve([-10] * 2)], rules)
+    assert raised["annotations"]["summary"] == shown
 
 
 def test_a_stuck_value_is_told_in_its_own_unit_and_its_time_as_a_time():

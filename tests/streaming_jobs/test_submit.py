@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -68,3 +69,15 @@ def test_every_job_is_named_as_its_folder_and_has_a_query():
     for name, job in jobs().items():
         assert job.name == name == job.folder.name
         assert all(table in job.query for table in job.reads)
+
+
+def test_the_guide_to_jobs_counts_each_jobs_lines():
+    guide, folder = (PROJECT / "docs" / "jobs.md").read_text("utf-8"), PROJECT / "streaming_jobs"
+    told = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d+ \+ \d+) \|", guide, re.MULTILINE))
+    lines = {
+        job: " + ".join(
+            str(len((folder / job / name).read_text("utf-8").splitlines())) for name in ("job.py", "query.sql")
+        )
+        for job in jobs()
+    }
+    assert told == lines
