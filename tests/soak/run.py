@@ -1,7 +1,8 @@
 """`make soak-lake`: three topics at speed into bronze and silver, for a while, in one Spark session, while spans are
 backfilled and tables compacted beside it.
 
-Held at the end, against what was sent: each record is in bronze once; each bronze row has its dispositions, and they
+Before each backfill some events are taken out of silver; it must bring back these and change nothing else. Held at the
+end, against what was sent: each record is in bronze once; each bronze row has its dispositions, and they
 add up; each event is in silver once, each broken record in quarantine once; every table has reader version 1.
 
 Prints a line a round, a table, and as its last line one JSON object of figures; exits 1 when something is lost or there
@@ -30,7 +31,7 @@ from batch_jobs import bronze, silver, tables
 from batch_jobs.backfill import Span, backfill
 from batch_jobs.broker import survey
 from batch_jobs.maintenance import maintain
-from batch_jobs.run import new_run
+from batch_jobs.run import new_run, unless_in_the_way
 from batch_jobs.session import end, session
 from grocery.settings import settings
 from grocery.stack import Stack
@@ -41,18 +42,21 @@ from tests.soak.load import BROKEN, FRESH, LATE, LATE_BY, TOPICS, Senders, expec
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from schemas.contract import Contract
+
 CONTRACTS = tuple(contract(topic.name) for topic in TOPICS)
 MEMORY = "3g"
 
 
 @dataclass(slots=True)
 class Figures:
-    """seconds: of each round; rows: records it loaded. left: tables that
-    upkeep left, since somebody wrote them. faults: what is wrong, for people."""
+    """seconds: of each round; rows: records it loaded. mended: events that were taken out of silver and that backfills
+    brought back. left: tables that upkeep left, since somebody wrote them. faults: what is wrong, for people."""
 
     seconds: list[float] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     backfills: int = 0
+    mended: int = 0
     maintained: int = 0
     compacted: int = 0
     left: int = 0
@@ -93,15 +97,30 @@ class Soak:
             self.figures.faults.append(f"beside the rounds: {error}")
 
     def _backfill(self, day: datetime) -> None:
+        """Lose some of a day's events, and have them back."""
         began = time.monotonic()
         span = Span(day.date(), day.date())
+        item = CONTRACTS[self.figures.backfills % len(CONTRACTS)]
+        lost = self._lose(item, span)
         done = backfill(self.spark, new_run(self.lake), CONTRACTS, span)
         self.figures.backfills += 1
-        changed = [one.contract for one in done if one.changed]
-        if changed:  # silver and quarantine are what a build from nothing makes of bronze
-            self.figures.faults.append(f"a backfill of {span} changed {', '.join(changed)}")
+        self.figures.mended += lost
+        for one in done:
+            back = lost if one.contract == item.name else 0
+            if (one.added, one.removed, one.replaced, one.set_aside, one.released) != (back, 0, 0, 0, 0):
+                self.figures.faults.append(f"a backfill of {span} should bring back {back:,} events and no more: {one}")
         rows = sum(one.rows for one in done)
-        self.say(f"  backfill {span.first}: {rows:,} records looked at, {time.monotonic() - began:.0f} s")
+        self.say(
+            f"  backfill {span.first}: {rows:,} records looked at, {lost:,} events of {item.name} brought back, "
+            f"{time.monotonic() - began:.0f} s"
+        )
+
+    def _lose(self, item: Contract, span: Span) -> int:
+        """Take one in a hundred events of the days out of silver; returns how many."""
+        where = f"{span.has('event_date')} AND pmod(hash(event_id), 100) = {self.figures.backfills % 100}"
+        path = tables.silver_layout(self.lake, item).path
+        deleted = unless_in_the_way(lambda: self.spark.sql(f"DELETE FROM delta.`{path}` WHERE {where}"), tries=20)
+        return deleted.first()[0]
 
     def _maintain(self) -> None:
         began = time.monotonic()
@@ -208,6 +227,11 @@ def main(
         table.add_row(*line)
     console.print(table)
     figures = soak.figures
+    figures.faults += [
+        f"nothing was {what}, so nothing is shown of it"
+        for what, count in (("mended by a backfill", figures.mended), ("compacted", figures.compacted))
+        if not count
+    ]
     for fault in figures.faults:
         console.print(f"[red]fault[/red] {fault}", highlight=False)
     print(
@@ -219,6 +243,8 @@ def main(
                 "round_p50_s": round(statistics.median(figures.seconds), 1),
                 "round_max_s": round(max(figures.seconds), 1),
                 "backfills": figures.backfills,
+                "mended": figures.mended,
+                "records_per_s": round(sum(figures.rows) / (minutes * 60)),
                 "upkeeps": figures.maintained,
                 "compacted": figures.compacted,
                 "left": figures.left,
