@@ -5,7 +5,6 @@ Trino, from which Athena is made, with gold as Iceberg tables and rows that are 
 Athena's own version of Trino, its DDL, or its rights and limits; docs/warehouses.md has the whole list.
 """
 
-import json
 import signal
 from collections import Counter
 
@@ -17,6 +16,7 @@ from tests.dbt.test_incremental import LOADED, portions
 from tests.fixtures.athena import Lake
 from tests.fixtures.gold import event_at, example_audit
 from tests.fixtures.silver import append_silver, write_audit, write_silver
+from tests.warehouses.builds import EVERYTHING, assert_same, build, differences, marts, query, wrong
 from tests.warehouses.compiled import dbt
 from tests.warehouses.questions import asked, comparable
 
@@ -36,30 +36,17 @@ def execute_and_die(self, operation, *arguments, **options):
     return found
 AthenaCursor.execute = execute_and_die
 """
-EVERYTHING = ("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure")
 
 
-def build(lake, work, *command):
-    """What dbt did with each model and test; the command is dbt's, `build` where none is given."""
-    outcome = work / "athena/run_results.json"
-    outcome.unlink(missing_ok=True)
-    run = dbt(work, "athena", lake.env, *(command or EVERYTHING), before=AT_ONCE)
-    assert outcome.exists(), run.stdout[-4000:]
-    return json.loads(outcome.read_text("utf-8"))["results"]
+def run(lake, work, *command):
+    """What dbt did with each model and test."""
+    return build(work, "athena", lake.env, *command, before=AT_ONCE)
 
 
-def wrong(results):
-    return {one["unique_id"]: one["message"] for one in results if one["status"] not in ("success", "pass", "warn")}
-
-
-def differences(ours, theirs, name, columns):
-    """ours: a connection to DuckDB; theirs: a lake on the stand-in."""
-    query = f"SELECT {', '.join(columns)} FROM"
-    here = Counter(ours.sql(f"{query} {name}").fetchall())
-    schema = f"{theirs.gold}_intermediate" if name.startswith("main_intermediate") else theirs.gold
-    there = Counter(theirs.rows(f"{query} {schema}.{name.rpartition('.')[2]}"))
-    for which, rows in (("local", here - there), ("athena", there - here)):
-        yield from (f"{name}, only {which}: {dict(zip(columns, row, strict=True))}" for row in rows)
+def rows(lake, name, columns):
+    """Of a table that DuckDB has by this name."""
+    schema = f"{lake.gold}_intermediate" if name.startswith("main_intermediate") else lake.gold
+    return lake.rows(query(f"{schema}.{name.rpartition('.')[2]}", columns))
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +60,7 @@ def small(gold, athena_standin):
 def built(small, tmp_path_factory):
     """(what dbt did, each mart's columns by its name) of a build from the silver that `gold` was built from."""
     work = tmp_path_factory.mktemp("athena")
-    results = build(small, work)
-    nodes = json.loads((work / "athena/manifest.json").read_text("utf-8"))["nodes"].values()
-    models = [node for node in nodes if node["resource_type"] == "model"]
-    return results, {node["name"]: list(node["columns"]) for node in models if node["path"].startswith("marts/")}
+    return run(small, work), marts(work, "athena")
 
 
 @pytest.fixture(scope="module")
@@ -92,20 +76,20 @@ def test_every_model_is_built_and_every_test_of_it_passes(built):
 
 
 def test_every_marts_rows_are_those_of_the_local_target(built, small, local):
-    _, marts = built
-    assert len(marts) >= 21
+    _, columns_of = built
+    assert len(columns_of) >= 21
     found = []
-    for mart, columns in sorted(marts.items()):
+    for mart, columns in sorted(columns_of.items()):
         assert local.sql(f"SELECT count(*) FROM {mart}").fetchone()[0], f"{mart} is empty, which compares nothing"
-        found += differences(local, small, mart, columns)
-    assert not found, f"{len(found)} rows differ\n" + "\n".join(found[:20])
+        found += differences(local, mart, columns, "athena", rows(small, mart, columns))
+    assert_same(found)
 
 
 def test_marts_are_iceberg_tables_with_comments_in_glue(built, small):
     pages = small.standin.client("glue").get_paginator("get_tables").paginate(DatabaseName=small.gold)
     found = {table["Name"]: table for page in pages for table in page["TableList"]}
-    _, marts = built
-    assert set(marts) == set(found)
+    _, columns_of = built
+    assert set(columns_of) == set(found)
     assert {table["Parameters"]["table_type"] for table in found.values()} == {"ICEBERG"}
     assert all(column["Comment"] for table in found.values() for column in table["StorageDescriptor"]["Columns"])
 
@@ -138,10 +122,10 @@ def grown(athena_standin, tmp_path_factory):
         append_silver(work / "lake", portion + more.get(number, []), loaded_at)
         lake.upload(work / "lake")
         if table := dies_after[number]:
-            run = dbt(work, "athena", lake.env, "run", before=AT_ONCE + KILLED.format(table=table))
-            assert run.returncode == -signal.SIGKILL, run.stdout[-4000:]
+            killed = dbt(work, "athena", lake.env, "run", before=AT_ONCE + KILLED.format(table=table))
+            assert killed.returncode == -signal.SIGKILL, killed.stdout[-4000:]
         # Tests once: they take three times as long as the models.
-        assert wrong(build(lake, work, *(EVERYTHING if number == 1 else ("run",)))) == {}
+        assert wrong(run(lake, work, *(EVERYTHING if number == 1 else ("run",)))) == {}
     return work, lake
 
 
@@ -157,5 +141,6 @@ def test_portions_in_any_order_and_runs_that_were_killed_make_the_gold_that_all_
         ).fetchall()
         assert len(tables) > 33
         for (name,) in tables:
-            found += differences(gold, lake, name, gold.table(name).columns)
-    assert not found, f"{len(found)} rows differ\n" + "\n".join(found[:20])
+            columns = gold.table(name).columns
+            found += differences(gold, name, columns, "athena", rows(lake, name, columns))
+    assert_same(found)
