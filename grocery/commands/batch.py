@@ -170,6 +170,14 @@ def run(
             help="Load what came this way; may be given again. Default: topics, and files if GROCERY_LANDING is set.",
         ),
     ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            "--every",
+            metavar="DURATION",
+            help="Go on until Ctrl-C or SIGTERM, a round every so often, e.g. `5m`, in one Spark session.",
+        ),
+    ] = None,
     aside_exit: SetAsideExit = SET_ASIDE_EXIT,
 ) -> None:
     """All of it: topics and landed files to bronze, bronze to silver and quarantine, quality gate, gold.
@@ -178,15 +186,21 @@ def run(
     Examples:
       grocery batch run              what is new on the topics and in the landing, up to gold
       grocery batch run --by files   without a broker: what Firehose landed
+      grocery batch run --every 5m   a round every five minutes; other commands get the lake between two of them
       grocery -w demo batch run      the same in the workspace that `make demo` left
 
     Exit code 0: all is in gold. 3: records went to quarantine, or files are set aside; all else is in gold.
     1: something failed: a step of one contract (the others go on to gold), the quality gate (gold is not built), a
-    model or a test.
+    model or a test. With --every a failed round is told, and the next one begins; 1: a round failed, 3: one set
+    something aside.
     """
+    from grocery.commands.rounds import every_so_often
     from grocery.settings import settings
 
     ways = way or [Way.TOPICS, *([Way.FILES] if settings().landing else [])]
+    if every is not None:
+        every_so_often(every, ways, accept, aside_exit)
+        return
     with spark_run() as at_work:
         everything_once(at_work, ways, accept)
         at_work.end(aside_exit)
