@@ -65,8 +65,8 @@ def every_so_often(every: str, ways: list[Way], accept: bool, aside_exit: int) -
 
     def one_round() -> str:
         at_work.begin(new_run(lake))
-        at_work.drop_dead_spark()
         try:
+            at_work.drop_dead_spark()
             with told_errors():
                 assert at_work.spark
                 _listen(stop, say)  # again: a new session has taken SIGINT for itself
