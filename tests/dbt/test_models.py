@@ -192,6 +192,20 @@ def test_a_scorecard_agrees_with_what_it_is_made_of(connection):
     ]
 
 
+def test_a_change_that_nobody_can_have_meant_is_named_and_the_one_that_came_last_counts(connection, gold):
+    told = "SELECT finding, dimension, store_id, subject_id, event_id, standing_event_id FROM rpt_reference_quality"
+    assert connection.sql(f"{told} ORDER BY 1").fetchall() == [
+        ("price of an unknown product", "product", "store-002", "94011", "p-94011", None),
+        ("two versions at one instant", "product", "chain", "4011", "p-4011", "p-4011-again"),
+    ]
+    names = "SELECT product_name FROM dim_product WHERE product_id = '4011'"
+    assert connection.sql(names).fetchall() == [("Bananas, yellow",)]
+    results = json.loads((gold / "dbt/target/run_results.json").read_text("utf-8"))["results"]
+    warned = {one["unique_id"].split(".")[2]: one["failures"] for one in results if one["status"] == "warn"}
+    about_products = {"no_two_versions_at_one_instant": 1, "no_price_of_an_unknown_product": 1}
+    assert warned == about_products | {"rpt_cold_chain_all_expected_readings_came": 2}
+
+
 @pytest.mark.parametrize("question", questions(), ids=lambda q: q.name)
 def test_each_analyst_question_has_an_answer(question, connection):
     assert question.text.endswith("?")
