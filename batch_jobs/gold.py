@@ -106,6 +106,30 @@ def build(
     return result
 
 
+def document(lake: str, gold_path: Path, logs: Path, page: Path) -> None:
+    """Write dbt's documentation of gold as one HTML page: models, columns as they are there, tests, what reads what.
+
+    Raises NoGold, or GoldError where dbt could not write it.
+    """
+    _check_gold(gold_path)
+    work = gold_path.parent.resolve() / "dbt"
+    target, log = work / "target-of-docs", logs.resolve() / "dbt" / "dbt.log"
+    copy = work / "docs" / gold_path.name  # dbt opens it for writing, and nobody else could read it meanwhile
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    made = target / "static_index.html"
+    made.unlink(missing_ok=True)
+    try:
+        shutil.copyfile(gold_path, copy)
+        last_lines = _run_dbt(["docs", "generate", "--static"], lake, copy, target, log)
+    finally:
+        shutil.rmtree(copy.parent)
+    if not made.exists():
+        raise GoldError(f"dbt wrote no documentation; its log is {log}. It said:\n" + "\n".join(last_lines))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(made, page)
+
+
 _SIGNED = "main_intermediate.made_by"
 _READ = "main_intermediate.int_silver_read"
 

@@ -160,6 +160,27 @@ def gold(full: Full = False) -> None:
         at_work.gold(full=full)
 
 
+@app.command("docs")
+def docs() -> None:
+    """Write dbt's documentation of gold as one page: models, columns, tests, and what is made of what.
+
+    It is `dbt docs generate` on the gold that is there; opens in a browser, without a server.
+    """
+    from rich.console import Console
+
+    from batch_jobs.gold import GoldError, document
+    from grocery.settings import settings
+
+    where, console = settings(), Console()
+    try:
+        with told_errors(), console.status("dbt docs…"):
+            document(where.lake_path, where.gold_path, where.logs, where.dbt_docs)
+    except GoldError as error:
+        _tell(error)
+        raise typer.Exit(1) from None
+    console.print(f"{where.dbt_docs}: open it in a browser", highlight=False, soft_wrap=True)
+
+
 @app.command("run")
 def run(
     accept: Accept = False,

@@ -105,6 +105,14 @@ def test_a_failed_dbt_test_fails_the_command(grocery, monkeypatch):
     assert "unique_fct_alert: 3 rows" in result.output
 
 
+def test_docs_without_gold_say_how_to_make_some(grocery, monkeypatch, tmp_path):
+    monkeypatch.setenv("GROCERY_HOME", str(tmp_path))
+    settings.cache_clear()
+    result = grocery("batch", "docs")
+    assert result.exit_code == 1
+    assert "no gold yet; run `grocery batch run`" in result.output
+
+
 def test_gold_is_refused_while_the_gate_has_open_findings(grocery, monkeypatch):
     monkeypatch.setattr(batch.AtWork, "spark", None)
     monkeypatch.setattr(quality, "open_failures", lambda *_: ["stores: name: always there"])
