@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from batch_jobs.gold import DBT, connect, document, questions
+from batch_jobs.gold import DBT, connect, document
 
 pytestmark = pytest.mark.integration
 
@@ -213,9 +213,3 @@ def test_dbts_documentation_is_one_page_with_every_model_and_the_types_of_gold(g
     assert len(models) > 40 and [name for name in models if name not in page] == []
     assert "DECIMAL(18,3)" in page, "the catalog was asked"
     assert not (gold / "dbt/docs").exists()
-
-
-@pytest.mark.parametrize("question", questions(), ids=lambda q: q.name)
-def test_each_analyst_question_has_an_answer(question, connection):
-    assert question.text.endswith("?")
-    assert connection.sql(question.sql).fetchall()
