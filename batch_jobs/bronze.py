@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from batch_jobs import files, tables
 from batch_jobs.broker import Broker, Part
 from batch_jobs.errors import BrokerError
-from batch_jobs.run import Run, in_parallel
+from batch_jobs.run import Run, in_parallel, unless_in_the_way
 from schemas.contract import Contract
 
 if TYPE_CHECKING:
@@ -60,26 +60,28 @@ def bronze(
     """Load every contract's topics into <lake>/bronze/<table>, some at a time.
 
     Raises BrokerError where a topic ends before what was read of it, LakeError, BatchError; what other contracts
-    loaded until then stays.
+    loaded stays.
     """
 
     def work(item: Contract) -> Loaded:
-        return load(spark, broker, run, item)
+        result = Loaded(item.name)
+        unless_in_the_way(lambda: load(spark, broker, run, item, result))
+        return result
 
     return in_parallel("bronze", contracts, work, on_done)
 
 
-def load(spark: SparkSession, broker: Broker, run: Run, item: Contract) -> Loaded:
-    """One contract. Raises as `bronze` does."""
+def load(spark: SparkSession, broker: Broker, run: Run, item: Contract, result: Loaded) -> None:
+    """One contract, told in the result, to which another try adds. Raises as `bronze` does."""
     from ingestion.topics import topics_of
 
-    result = Loaded(item.name)
+    result.notes.clear()
     layout = tables.bronze_layout(run.lake, item)
     before = tables.ensure(spark, layout)
     ids = {topic: broker.ids[topic] for topic in topics_of(item) if topic in broker.ids}
     if not ids:
         result.notes.append(f"no topic {item.topic} on {broker.bootstrap}; `grocery stack up` makes the topics")
-        return result
+        return
     checkpoint = f"{layout.path}/_checkpoint/{_key(broker.cluster, ids)}"
     position = read_position(spark, checkpoint)
     if position is not None and position.unfinished:
@@ -97,7 +99,7 @@ def load(spark: SparkSession, broker: Broker, run: Run, item: Contract) -> Loade
     expired = _check_reach(reached, broker.begins, ends)
     result.notes += expired
     if all(reached.get(part, broker.begins[part]) >= end for part, end in ends.items()):
-        return result
+        return
 
     records = (
         spark.readStream.format("kafka")
@@ -123,9 +125,8 @@ def load(spark: SparkSession, broker: Broker, run: Run, item: Contract) -> Loade
         query.awaitTermination()
     finally:
         query.stop()
+        result.rows += sum(progress.numInputRows for progress in query.recentProgress)
     tables.ensure(spark, layout)
-    result.rows = sum(progress.numInputRows for progress in query.recentProgress)
-    return result
 
 
 def as_received(records: DataFrame, cluster: str, ids: dict[str, str], run_id: str, at: datetime) -> DataFrame:

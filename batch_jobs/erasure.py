@@ -373,8 +373,7 @@ def _record(spark: SparkSession, run: Run, target: Target) -> int:
         for one in new
         for run_id, _, reference in [one.by.partition(" ")]
     ]
-    if rows:
-        spark.createDataFrame(rows, layout.columns).coalesce(1).write.format("delta").mode("append").save(layout.path)
+    tables.append(spark, layout, rows)
     return sum(one.rows for one in new)
 
 

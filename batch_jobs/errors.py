@@ -6,11 +6,21 @@ import re
 
 
 class BatchError(Exception):
-    """A batch job cannot go on. results: what it had done until then."""
+    """A batch job cannot go on. results: what it has done all the same. failures: one for each contract that failed,
+    where those were worked on one by one, else empty."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.results: list = []
+        self.failures: list[BatchError] = []
+
+
+class SeveralFailed(BatchError):
+    """More than one contract failed; a line each."""
+
+    def __init__(self, failures: list[BatchError]) -> None:
+        super().__init__("\n".join(str(one) for one in failures))
+        self.failures = failures
 
 
 class BrokerError(BatchError):
@@ -30,7 +40,9 @@ class CountsDontAddUp(BatchError):
 
 
 _FULL = re.compile(r"No space left on device|Disk quota exceeded")
-_CONFLICT = re.compile(r"Concurrent\w+Exception|\[DELTA_CONCURRENT_")
+_CONFLICT = re.compile(
+    r"(Concurrent\w+|MetadataChanged|ProtocolChanged)Exception|\[DELTA_(CONCURRENT_|METADATA_CHANGED|PROTOCOL_CHANGED)"
+)
 _CAUSE = re.compile(r"Caused by: (?:[\w.$]+(?:Exception|Error): )?(.+)")
 
 

@@ -92,7 +92,9 @@ def build(
     outcome.unlink(missing_ok=True)
     if not result.from_nothing:
         shutil.copyfile(gold_path, fresh)
-    last_lines = _run_dbt(lake, fresh, work / "target", result.log, on_progress, full=bool(result.from_nothing))
+    command = ["build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"]
+    command += ["--full-refresh"] if result.from_nothing else []
+    last_lines = _run_dbt(command, lake, fresh, work / "target", result.log, on_progress)
     if not outcome.exists():
         raise GoldError(f"dbt did not run; its log is {result.log}. It said:\n" + "\n".join(last_lines))
     _take_results(outcome, result)
@@ -102,6 +104,30 @@ def build(
         result.replaced = True
     result.seconds = time.monotonic() - started
     return result
+
+
+def document(lake: str, gold_path: Path, logs: Path, page: Path) -> None:
+    """Write dbt's documentation of gold as one HTML page: models, columns as they are there, tests, what reads what.
+
+    Raises NoGold, or GoldError where dbt could not write it.
+    """
+    _check_gold(gold_path)
+    work = gold_path.parent.resolve() / "dbt"
+    target, log = work / "target-of-docs", logs.resolve() / "dbt" / "dbt.log"
+    copy = work / "docs" / gold_path.name  # dbt opens it for writing, and nobody else could read it meanwhile
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    made = target / "static_index.html"
+    made.unlink(missing_ok=True)
+    try:
+        shutil.copyfile(gold_path, copy)
+        last_lines = _run_dbt(["docs", "generate", "--static"], lake, copy, target, log)
+    finally:
+        shutil.rmtree(copy.parent)
+    if not made.exists():
+        raise GoldError(f"dbt wrote no documentation; its log is {log}. It said:\n" + "\n".join(last_lines))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(made, page)
 
 
 _SIGNED = "main_intermediate.made_by"
@@ -163,16 +189,18 @@ def _check_silver(lake: str) -> None:
         raise MissingSilver(f"{silver}: no table {', '.join(missing)}; run `grocery batch silver` first")
 
 
-def _run_dbt(lake: str, gold: Path, target: Path, log: Path, on_progress: Progress | None, *, full: bool) -> deque[str]:
+def _run_dbt(
+    words: list[str], lake: str, gold: Path, target: Path, log: Path, on_progress: Progress | None = None
+) -> deque[str]:
     """Run it and tell of each node that ended; returns dbt's last warnings and errors.
 
-    A process of its own, because dbt keeps DuckDB's file open for as long as its process lives.
+    A process of its own, because dbt keeps DuckDB's file open for as long as its process lives; and a session of its
+    own, so that Ctrl-C is for us to judge.
     """
     command = [
         *(sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--log-format", "json"),
-        *("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"),
+        *words,
         *("--project-dir", str(DBT), "--profiles-dir", str(DBT)),
-        *(["--full-refresh"] if full else []),
     ]
     env = os.environ | {
         "GROCERY_LAKE": str(Path(lake).resolve()),
@@ -182,22 +210,30 @@ def _run_dbt(lake: str, gold: Path, target: Path, log: Path, on_progress: Progre
     }
     import_delta()
     last_lines: deque[str] = deque(maxlen=12)
-    with subprocess.Popen(
-        command, env=env, cwd=log.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout or ():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                last_lines.append(line.rstrip())
-                continue
-            info, data = event["info"], event["data"]
-            if info["level"] in ("warn", "error"):
-                last_lines.append(info["msg"])
-            if on_progress and info["name"] in ("LogModelResult", "LogTestResult"):
-                total = data.get("total") or data.get("num_models")
-                on_progress(data["index"], total, data["node_info"]["node_name"])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=env, cwd=log.parent, start_new_session=True, **pipes) as process:
+        try:
+            for line in process.stdout or ():
+                _hear(line, last_lines, on_progress)
+        except BaseException:
+            process.terminate()
+            raise
     return last_lines
+
+
+def _hear(line: str, last_lines: deque[str], on_progress: Progress | None) -> None:
+    """One line of what dbt says."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        last_lines.append(line.rstrip())
+        return
+    info, data = event["info"], event["data"]
+    if info["level"] in ("warn", "error"):
+        last_lines.append(info["msg"])
+    if on_progress and info["name"] in ("LogModelResult", "LogTestResult"):
+        total = data.get("total") or data.get("num_models")
+        on_progress(data["index"], total, data["node_info"]["node_name"])
 
 
 def _take_results(outcome: Path, result: GoldResult) -> None:
@@ -223,12 +259,16 @@ def import_delta() -> None:
 
 def connect(gold_path: Path) -> duckdb.DuckDBPyConnection:
     """Gold, read only, with UTC as the session's zone. Raises NoGold."""
-    if not gold_path.exists():
-        raise NoGold(f"{gold_path}: no gold yet; run `grocery batch run` (or `make demo` and add `-w demo`)")
+    _check_gold(gold_path)
     import_delta()
     connection = duckdb.connect(str(gold_path), read_only=True)
     connection.execute("LOAD delta; SET TimeZone = 'UTC'")
     return connection
+
+
+def _check_gold(gold_path: Path) -> None:
+    if not gold_path.exists():
+        raise NoGold(f"{gold_path}: no gold yet; run `grocery batch run` (or `make demo` and add `-w demo`)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,10 +210,8 @@ def record_bronze(spark: SparkSession, run: Run, item: Contract, disposition: st
     rows = sum(one.rows for one in commits(spark, path, disposition) if one.version > after)
     if not rows and not always:
         return
-    layout = tables.dispositions_layout(run.lake)
-    tables.ensure(spark, layout)
     row = (run.id, item.name, disposition, rows, datetime.now(UTC), now.id, now.version, silver_id)
-    spark.createDataFrame([row], layout.columns).coalesce(1).write.format("delta").mode("append").save(layout.path)
+    tables.append(spark, tables.dispositions_layout(run.lake), [row])
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,8 +158,8 @@ def quality(
     context.build_data_docs(resource_identifiers=stored)
     verdict.docs = docs / "index.html"
     # Last what the next run goes by.
-    _append(spark, tables.findings_layout(run.lake), told)
-    _append(spark, tables.quality_layout(run.lake), rows)
+    tables.append(spark, tables.findings_layout(run.lake), told)
+    tables.append(spark, tables.quality_layout(run.lake), rows)
     return verdict
 
 
@@ -552,11 +552,3 @@ def _beside(
 
 def _hours(seconds: int) -> str:
     return f"{seconds / 3600:.1f} h"
-
-
-def _append(spark: SparkSession, layout: tables.Layout, rows: list[tuple]) -> None:
-    """Without rows nothing is touched."""
-    if not rows:
-        return
-    tables.ensure(spark, layout)
-    spark.createDataFrame(rows, layout.columns).coalesce(1).write.format("delta").mode("append").save(layout.path)

@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
 from typing import TypeVar
 
-from batch_jobs.errors import BatchError, LakeError, explain, is_conflict
+from batch_jobs.errors import BatchError, LakeError, SeveralFailed, explain, is_conflict
 from schemas.contract import Contract
 
 AT_ONCE = 3
@@ -41,12 +40,15 @@ def new_run(lake: str) -> Run:
 
 @contextmanager
 def lease(
-    lake: str, patience: timedelta = timedelta(0), on_wait: Callable[[str], None] | None = None
+    lake: str,
+    patience: timedelta = timedelta(0),
+    on_wait: Callable[[str], None] | None = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
     """Be the only run on a lake that is a folder; ends with our process at the latest.
 
-    patience: how long to wait for another process, of which on_wait is told once. Raises LakeError where it has the
-    lake still.
+    patience: how long to wait for another process, of which on_wait is told once. pause: waits so many seconds; what it
+    raises ends the waiting. Raises LakeError where the other has the lake still.
     """
     if "://" in lake:
         yield
@@ -65,7 +67,7 @@ def lease(
             if on_wait:
                 on_wait(f"lake {lake}: {other}; waiting until it has ended")
                 on_wait = None
-            time.sleep(_LOOK_AGAIN_S)
+            pause(_LOOK_AGAIN_S)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -99,39 +101,38 @@ def in_parallel(
 ) -> list[Result]:
     """Do the work for each contract, some at a time; results by contract, in the order given.
 
-    Once one fails no further one begins, those at work end, and its error is raised as a BatchError that names it; the
-    results that there are lie in the error's `results`.
+    One that fails keeps no other from its work. In the end its error is raised as a BatchError that names it, those of
+    several as SeveralFailed; the results of the others lie in its `results`.
     """
     contracts = list(contracts)
     results: dict[str, Result] = {}
-    failed: BatchError | None = None
-    stop = Event()
-
-    def unless_stopped(item: Contract) -> Result | None:
-        if stop.is_set():
-            return None
-        try:
-            return work(item)
-        except BaseException:
-            stop.set()
-            raise
-
+    failed: dict[str, BatchError] = {}
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix=step) as pool:
-        tasks = {pool.submit(unless_stopped, item): item for item in contracts}
-        for task in as_completed(tasks):
-            name = tasks[task].name
-            if error := task.exception():
-                if not isinstance(error, BatchError):
-                    cause, error = error, explain(error, f"{step} {name}")
-                    error.__cause__ = cause
-                failed = failed or error
-                continue
-            if (result := task.result()) is not None:
-                results[name] = result
+        tasks = {pool.submit(work, item): item for item in contracts}
+        try:
+            for task in as_completed(tasks):
+                name = tasks[task].name
+                if error := task.exception():
+                    failed[name] = _named(error, f"{step} {name}")
+                    continue
+                results[name] = task.result()
                 if on_done:
-                    on_done(result)
+                    on_done(results[name])
+        except BaseException:  # such as Ctrl-C
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     found = [results[item.name] for item in contracts if item.name in results]
     if failed:
-        failed.results = found
-        raise failed
+        failures = [failed[item.name] for item in contracts if item.name in failed]
+        error = failures[0] if len(failures) == 1 else SeveralFailed(failures)
+        error.results, error.failures = found, failures
+        raise error
     return found
+
+
+def _named(error: BaseException, what: str) -> BatchError:
+    if isinstance(error, BatchError):
+        return error
+    told = explain(error, what)
+    told.__cause__ = error
+    return told

@@ -124,14 +124,19 @@ def as_conf(settings: dict[str, str]) -> str:
 
 
 def end(spark: SparkSession) -> None:
-    """Stop the session and its JVM, which would keep its memory until this process ends."""
+    """Stop the session and its JVM, which would keep its memory until this process ends; it may be gone already."""
+    from py4j.protocol import Py4JError
     from pyspark import SparkContext
 
-    spark.stop()
+    try:
+        spark.stop()
+    except (Py4JError, OSError):
+        SparkContext._active_spark_context = None  # else the next session is made with it
     gateway = SparkContext._gateway
     if gateway is None:
         return
-    gateway.shutdown()
+    with contextlib.suppress(Py4JError, OSError):
+        gateway.shutdown()
     if process := getattr(gateway, "proc", None):
         process.stdin.close()  # it lives as long as its stdin
         process.wait()

@@ -80,7 +80,7 @@ def silver(
 ) -> list[Curated]:
     """Curate what bronze has gained, some contracts at a time. Raises CountsDontAddUp, LakeError, BatchError.
 
-    What other contracts did until one failed is recorded and stays.
+    What the others did where one failed is recorded and stays.
     """
     done_before = progress(spark, run.lake)
 
@@ -443,8 +443,4 @@ def _record(spark: SparkSession, run: Run, curated: list[Curated]) -> None:
 
 def record(spark: SparkSession, lake: str, rows: list[tuple]) -> None:
     """Add to audit.dispositions; without rows, nothing is touched."""
-    if not rows:
-        return
-    layout = tables.dispositions_layout(lake)
-    tables.ensure(spark, layout)
-    spark.createDataFrame(rows, layout.columns).coalesce(1).write.format("delta").mode("append").save(layout.path)
+    tables.append(spark, tables.dispositions_layout(lake), rows)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from batch_jobs import files
 from batch_jobs.errors import LakeError
+from batch_jobs.run import unless_in_the_way
 from schemas.contract import Contract
 
 if TYPE_CHECKING:
@@ -297,6 +298,19 @@ def snapshot(spark: SparkSession, path: str) -> Snapshot | None:
 def read(spark: SparkSession, path: str, version: int | None = None) -> DataFrame:
     reader = spark.read.format("delta")
     return (reader if version is None else reader.option("versionAsOf", version)).load(path)
+
+
+def append(spark: SparkSession, layout: Layout, rows: list[tuple]) -> None:
+    """Add rows in one commit, again where another writer was in the way; without rows nothing is touched."""
+    if not rows:
+        return
+
+    def work() -> None:
+        ensure(spark, layout)
+        new = spark.createDataFrame(rows, layout.columns).coalesce(1)
+        new.write.format("delta").mode("append").save(layout.path)
+
+    unless_in_the_way(work)
 
 
 def added(spark: SparkSession, path: str, after: int | None, upto: int) -> DataFrame:

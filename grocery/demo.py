@@ -268,7 +268,8 @@ class _Watch:
 def _batch(where: Settings) -> None:
     """`grocery batch run` in a process of its own: what it says goes on here, what Spark's JVM says to a log."""
     log = where.logs / "batch.log"
-    command = [str(Path(sys.executable).with_name("grocery")), "-w", where.workspace, "batch", "run"]
+    command = [str(Path(sys.executable).with_name("grocery")), "-w", where.workspace]
+    command += ["batch", "run", "--set-aside-exit", "0"]
     with log.open("wb") as errors:
         done = subprocess.run(command, stderr=errors, check=False)
     if done.returncode != 0:

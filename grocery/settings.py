@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         return self.work / "data-docs"
 
     @property
+    def dbt_docs(self) -> Path:
+        """dbt's documentation of gold."""
+        return self.work / "dbt-docs.html"
+
+    @property
     def report_path(self) -> Path:
         return self.work / "report.html"
 

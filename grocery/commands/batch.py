@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -61,6 +62,20 @@ Accept = Annotated[
 
 Full = Annotated[bool, typer.Option("--full", help="Build all of it from nothing, whatever is there.")]
 
+SET_ASIDE_EXIT = 3
+"""Exit code where nothing failed and something was set aside. 1: something failed; 2: a wrong command line."""
+SetAsideExit = Annotated[
+    int,
+    typer.Option(
+        "--set-aside-exit",
+        metavar="CODE",
+        min=0,
+        max=255,
+        help="Exit code where nothing failed and something was set aside, for a scheduler that takes any but 0 for a "
+        "failure.",
+    ),
+]
+
 
 @app.command("bronze")
 def bronze(only: Names = None) -> None:
@@ -77,8 +92,9 @@ def files(
     only: Names = None,
     accept: Annotated[
         bool,
-        typer.Option("--accept", help="Take note of what is set aside now, and don't fail for it again."),
+        typer.Option("--accept", help="Take note of what is set aside now, and don't tell of it again."),
     ] = False,
+    aside_exit: SetAsideExit = SET_ASIDE_EXIT,
 ) -> None:
     """Load new files of NDJSON into bronze: what Kinesis Firehose lands, gzipped or plain, each file once.
 
@@ -95,23 +111,26 @@ def files(
       GROCERY_LANDING=s3a://bucket/landing grocery batch files
       GROCERY_LANDING=exports grocery batch files -c sensor-readings
 
-    Exit code 1: files are set aside, now or since an earlier run. Set them right, move them away, or `--accept` them.
+    Exit code 3: files are set aside, now or since an earlier run. Set them right, move them away, or `--accept` them.
+    1: something failed.
     """
     with spark_run() as at_work:
-        taken = at_work.files(chosen(only), strays=not only, accept=accept)
-        if any(one.open for one in taken):
-            raise typer.Exit(1)
+        at_work.files(chosen(only), strays=not only, accept=accept)
+        at_work.end(aside_exit)
 
 
 @app.command("silver")
-def silver(only: Names = None) -> None:
+def silver(only: Names = None, aside_exit: SetAsideExit = SET_ASIDE_EXIT) -> None:
     """Turn new bronze rows into events: typed, one row per event id and date.
 
     A record that breaks its contract goes to quarantine with the reasons. Each bronze row is inserted, a duplicate, or
     quarantined; the counts must add up, or the command fails.
+
+    Exit code 3: this run set records aside; `grocery quarantine list` has them. 1: something failed.
     """
     with spark_run() as at_work:
         at_work.silver(chosen(only))
+        at_work.end(aside_exit)
 
 
 @app.command("quality")
@@ -141,6 +160,27 @@ def gold(full: Full = False) -> None:
         at_work.gold(full=full)
 
 
+@app.command("docs")
+def docs() -> None:
+    """Write dbt's documentation of gold as one page: models, columns, tests, and what is made of what.
+
+    It is `dbt docs generate` on the gold that is there; opens in a browser, without a server.
+    """
+    from rich.console import Console
+
+    from batch_jobs.gold import GoldError, document
+    from grocery.settings import settings
+
+    where, console = settings(), Console()
+    try:
+        with told_errors(), console.status("dbt docs…"):
+            document(where.lake_path, where.gold_path, where.logs, where.dbt_docs)
+    except GoldError as error:
+        _tell(error)
+        raise typer.Exit(1) from None
+    console.print(f"{where.dbt_docs}: open it in a browser", highlight=False, soft_wrap=True)
+
+
 @app.command("run")
 def run(
     accept: Accept = False,
@@ -151,6 +191,15 @@ def run(
             help="Load what came this way; may be given again. Default: topics, and files if GROCERY_LANDING is set.",
         ),
     ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            "--every",
+            metavar="DURATION",
+            help="Go on until Ctrl-C or SIGTERM, a round every so often, e.g. `5m`, in one Spark session.",
+        ),
+    ] = None,
+    aside_exit: SetAsideExit = SET_ASIDE_EXIT,
 ) -> None:
     """All of it: topics and landed files to bronze, bronze to silver and quarantine, quality gate, gold.
 
@@ -158,27 +207,47 @@ def run(
     Examples:
       grocery batch run              what is new on the topics and in the landing, up to gold
       grocery batch run --by files   without a broker: what Firehose landed
+      grocery batch run --every 5m   a round every five minutes; other commands get the lake between two of them
       grocery -w demo batch run      the same in the workspace that `make demo` left
 
-    Exit code 1: a step failed, a critical expectation failed (gold is not built then), a dbt model or test failed, or
-    files are set aside (what else there is goes on to gold; `grocery batch files --help`).
+    Exit code 0: all is in gold. 3: records went to quarantine, or files are set aside; all else is in gold.
+    1: something failed: a step of one contract (the others go on to gold), the quality gate (gold is not built), a
+    model or a test. With --every a failed round is told, and the next one begins; 1: a round failed, 3: one set
+    something aside.
     """
+    from grocery.commands.rounds import every_so_often
     from grocery.settings import settings
 
     ways = way or [Way.TOPICS, *([Way.FILES] if settings().landing else [])]
+    if every is not None:
+        every_so_often(every, ways, accept, aside_exit)
+        return
     with spark_run() as at_work:
-        everything = all_contracts()
-        taken: list[Taken] = []
-        if Way.TOPICS in ways:
+        everything_once(at_work, ways, accept)
+        at_work.end(aside_exit)
+
+
+def everything_once(
+    at_work: AtWork, ways: list[Way], accept: bool, after_step: Callable[[], None] = lambda: None, *, keep: bool = False
+) -> None:
+    """All steps up to gold. after_step: called after each but the last. keep: leave Spark running while dbt is."""
+    everything = all_contracts()
+    if Way.TOPICS in ways:
+        with at_work.going_on():
             at_work.bronze(everything)
-        if Way.FILES in ways:
-            taken = at_work.files(everything)
+        after_step()
+    if Way.FILES in ways:
+        with at_work.going_on():
+            at_work.files(everything)
+        after_step()
+    with at_work.going_on():
         at_work.silver(everything)
-        at_work.quality(everything, accept)
+    after_step()
+    at_work.quality(everything, accept)
+    after_step()
+    if not keep:
         at_work.end_spark()
-        at_work.gold(checked=True)
-        if any(one.open for one in taken):
-            raise typer.Exit(1)
+    at_work.gold(checked=True, keep=keep)
 
 
 @app.command("backfill")
@@ -190,6 +259,7 @@ def backfill(
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC), included.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would differ, and write nothing.")] = False,
     accept: Accept = False,
+    aside_exit: SetAsideExit = SET_ASIDE_EXIT,
 ) -> None:
     """Make silver and quarantine of some days again from bronze, then gold for what differs.
 
@@ -203,7 +273,7 @@ def backfill(
       grocery batch backfill --topic sensor-readings --from 2026-10-01 --to 2026-10-07
 
     Exit code 1: bronze does not hold these days (any more), which is said with the first day it does hold; or the
-    quality gate, a model or a test failed. docs/backfill.md has more.
+    quality gate, a model or a test failed. 3: records were set aside that were not before. docs/backfill.md has more.
     """
     from batch_jobs.backfill import Span
     from grocery.gateway import clear_errors
@@ -219,6 +289,7 @@ def backfill(
         # Also where nothing differs now: the run before may have been killed on the way to gold.
         at_work.quality(contracts, accept)
         at_work.gold()
+        at_work.end(aside_exit)
 
 
 @app.command("maintain")
@@ -268,15 +339,59 @@ def erase(
             raise typer.Exit(1)
 
 
-class _AtWork:
-    """One command at work: a run, its Spark session once a step needs it, and what is printed."""
+class AtWork:
+    """One command at work: a run, its Spark session once a step needs it, and what is printed.
+
+    records, open_files: set aside, the first by this run. failed: something did, and the run went on.
+    """
 
     def __init__(self, console: Console, run: Run) -> None:
         self.console = console
-        self.run = run
         self._spark: SparkSession | None = None
-        self.short = False
+        self.short: bool | None = None
         self._took = 0.0
+        self.begin(run)
+
+    def begin(self, run: Run) -> None:
+        """A run, the next one where there was one before."""
+        self.run = run
+        self.records = self.open_files = 0
+        self.failed = False
+
+    @property
+    def is_aside(self) -> bool:
+        return bool(self.records or self.open_files)
+
+    def show_aside(self) -> None:
+        aside = []
+        if self.records:
+            aside.append(f"{self.records:,} records in quarantine (`grocery quarantine list`)")
+        if self.open_files:
+            aside.append(f"{self.open_files:,} files (`grocery batch files`)")
+        if aside:
+            self.console.print(f"[yellow]set aside[/yellow]: {', '.join(aside)}", highlight=False, soft_wrap=True)
+
+    def end(self, aside_exit: int) -> None:
+        """Say what is set aside, and leave with the exit code that says so; with 1 where something failed."""
+        self.show_aside()
+        if code := 1 if self.failed else aside_exit if self.is_aside else 0:
+            raise typer.Exit(code)
+
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        """A step in which some contracts may fail: they are told, the run goes on, and its exit code says so.
+
+        Not where counts don't add up: nothing is built on what may be lost or there twice.
+        """
+        from batch_jobs.errors import BatchError, CountsDontAddUp
+
+        try:
+            yield
+        except BatchError as error:
+            if not error.failures or any(isinstance(one, CountsDontAddUp) for one in error.failures):
+                raise
+            _tell(error)
+            self.failed = True
 
     @property
     def spark(self) -> SparkSession:
@@ -286,7 +401,7 @@ class _AtWork:
             from grocery.settings import settings
 
             with self._timed("Starting Spark"):
-                self._spark = session(settings().jars / "spark", settings().logs, short=self.short)
+                self._spark = session(settings().jars / "spark", settings().logs, short=bool(self.short))
         return self._spark
 
     def end_spark(self) -> None:
@@ -294,8 +409,18 @@ class _AtWork:
         if self._spark is not None:
             from batch_jobs.session import end
 
-            end(self._spark)
-            self._spark = None
+            spark, self._spark = self._spark, None
+            end(spark)
+
+    def drop_dead_spark(self) -> None:
+        """A session whose JVM is gone (killed for its memory, say) goes, so that the next step starts another."""
+        from py4j.protocol import Py4JError
+
+        try:
+            if self._spark is not None:
+                self._spark.range(0)
+        except (Py4JError, OSError):
+            self.end_spark()
 
     def bronze(self, contracts: tuple[Contract, ...]) -> None:
         from batch_jobs.broker import survey
@@ -304,13 +429,16 @@ class _AtWork:
         from ingestion.topics import topics_of
 
         broker = survey(bootstrap(), [topic for item in contracts for topic in topics_of(item)])
-        self.short = sum(broker.ends.values()) - sum(broker.begins.values()) < SHORT
+        if self.short is None:
+            self.short = sum(broker.ends.values()) - sum(broker.begins.values()) < SHORT
         spark = self.spark
-        with self._steps("bronze", contracts) as told:
-            loaded = bronze(spark, broker, self.run, contracts, told(lambda one: f"{one.rows:,} records"))
-        show_loaded(self.console, loaded, self._took)
 
-    def files(self, contracts: tuple[Contract, ...], *, strays: bool = True, accept: bool = False) -> list[Taken]:
+        def work(told: Callable) -> list[Loaded]:
+            return bronze(spark, broker, self.run, contracts, told(lambda one: f"{one.rows:,} records"))
+
+        self._found("bronze", contracts, work, show_loaded)
+
+    def files(self, contracts: tuple[Contract, ...], *, strays: bool = True, accept: bool = False) -> None:
         from batch_jobs.landing import land
         from grocery.settings import settings
 
@@ -321,33 +449,50 @@ class _AtWork:
                 "e.g. s3a://bucket/landing with the files of sensor-readings under s3a://bucket/landing/sensor-readings/"
             )
         spark = self.spark
-        with self._steps("files", contracts) as told:
+
+        def work(told: Callable) -> list[Taken]:
             done = told(lambda one: f"{one.rows:,} records")
-            taken = land(spark, self.run, landing, contracts, strays=strays, accept=accept, on_done=done)
-        show_taken(self.console, taken, self._took)
-        return taken
+            return land(spark, self.run, landing, contracts, strays=strays, accept=accept, on_done=done)
+
+        def show(console: Console, taken: list[Taken], seconds: float) -> None:
+            self.open_files += sum(len(one.open) for one in taken)
+            show_taken(console, taken, seconds)
+
+        self._found("files", contracts, work, show)
 
     def silver(self, contracts: tuple[Contract, ...]) -> None:
         from batch_jobs.silver import silver
 
         spark = self.spark
-        with self._steps("silver", contracts) as told:
-            curated = silver(spark, self.run, contracts, told(lambda one: f"{one.inserted:,} new events"))
-        show_curated(self.console, curated, self._took)
+
+        def work(told: Callable) -> list[Curated]:
+            return silver(spark, self.run, contracts, told(lambda one: f"{one.inserted:,} new events"))
+
+        def show(console: Console, curated: list[Curated], seconds: float) -> None:
+            self.records += sum(one.quarantined for one in curated)
+            show_curated(console, curated, seconds)
+
+        self._found("silver", contracts, work, show)
 
     def backfill(self, contracts: tuple[Contract, ...], span: Span, dry_run: bool) -> None:
         from batch_jobs.backfill import STEPS, backfill
 
         spark = self.spark
-        with self._steps("backfill", contracts) as told:
+
+        def work(told: Callable) -> list[Backfilled]:
             done = told(lambda one: f"{one.rows:,} records")
 
             def step(item: Contract, name: str) -> None:
                 number = STEPS.index(name) + 1
                 self.console.print(f"  {item.name}: {number} of {len(STEPS)}, {name}", highlight=False)
 
-            found = backfill(spark, self.run, contracts, span, dry_run=dry_run, on_step=step, on_done=done)
-        show_backfilled(self.console, found, span, self._took, dry_run=dry_run)
+            return backfill(spark, self.run, contracts, span, dry_run=dry_run, on_step=step, on_done=done)
+
+        def show(console: Console, found: list[Backfilled], seconds: float) -> None:
+            self.records += 0 if dry_run else sum(one.set_aside for one in found)
+            show_backfilled(console, found, span, seconds, dry_run=dry_run)
+
+        self._found("backfill", contracts, work, show)
 
     def quality(self, contracts: tuple[Contract, ...], accept: bool) -> None:
         from batch_jobs.quality import quality
@@ -362,14 +507,15 @@ class _AtWork:
         if not verdict.passed:
             raise typer.Exit(1)
 
-    def gold(self, *, checked: bool = False, full: bool = False) -> None:
-        """checked: the gate has just let everything pass. full: from nothing."""
+    def gold(self, *, checked: bool = False, full: bool = False, keep: bool = False) -> None:
+        """checked: the gate has just let everything pass. full: from nothing. keep: leave Spark running."""
         from batch_jobs.gold import GoldError, build
         from batch_jobs.quality import open_failures
         from grocery.settings import settings
 
         found = [] if checked else open_failures(self.spark, self.run.lake)
-        self.end_spark()
+        if not keep:
+            self.end_spark()
         if found:
             self.console.print(
                 "[red]gold is not built[/red]: the quality gate found\n"
@@ -398,8 +544,6 @@ class _AtWork:
 
     def maintain(self, contracts: tuple[Contract, ...], dry_run: bool) -> bool:
         """Whether every table was worked on."""
-        import time
-
         from batch_jobs.maintenance import maintain
         from grocery.commands.upkeep import show_kept
 
@@ -452,10 +596,21 @@ class _AtWork:
         show_erased(self.console, erased, rest, pages, dry_run=False)
         return erased.complete and not (failed or rest.hits or rest.unread)
 
+    def _found(self, step: str, contracts: Iterable[Contract], work: Callable, show: Callable) -> None:
+        """Do the work for each contract and show what came of it, also where some failed."""
+        from batch_jobs.errors import BatchError
+
+        try:
+            with self._steps(step, contracts) as told:
+                found = work(told)
+        except BatchError as error:
+            if error.results:
+                show(self.console, error.results, self._took)
+            raise
+        show(self.console, found, self._took)
+
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:
-        import time
-
         began = time.monotonic()
         with self.console.status(f"{what}…"):
             yield
@@ -464,8 +619,6 @@ class _AtWork:
     @contextlib.contextmanager
     def _steps(self, step: str, contracts: Iterable[Contract]) -> Iterator[Callable]:
         """A bar that moves on with each contract and makes way for the result; without a terminal, one line."""
-        import time
-
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         number = len(tuple(contracts))
@@ -481,8 +634,10 @@ class _AtWork:
             def told(words: Callable) -> Callable:
                 return lambda one: progress.update(task, advance=1, description=f"{one.contract}: {words(one)}")
 
-            yield told
-        self._took = time.monotonic() - began
+            try:
+                yield told
+            finally:
+                self._took = time.monotonic() - began
 
 
 class _Stop(Exception):
@@ -490,38 +645,68 @@ class _Stop(Exception):
 
 
 @contextlib.contextmanager
-def spark_run(patience: timedelta = timedelta(0)) -> Iterator[_AtWork]:
+def spark_run(patience: timedelta = timedelta(0)) -> Iterator[AtWork]:
     """A run on this workspace's lake, alone on it; what a user can set right ends it with one line and exit code 1.
 
     patience: how long to wait for another run to end.
     """
     from rich.console import Console
 
-    from batch_jobs.errors import BatchError
-    from batch_jobs.files import check_writable
-    from batch_jobs.run import lease, new_run
-    from batch_jobs.session import LOG_NAME, MissingJars
-    from grocery.gateway import clear_errors
+    from batch_jobs.run import new_run
     from grocery.settings import settings
 
     console = Console()
     lake = settings().lake_path
     at_work = None
     try:
-        with clear_errors():
-            check_writable(lake)
-            with lease(lake, patience, lambda words: console.print(words, highlight=False, soft_wrap=True)):
-                at_work = _AtWork(console, new_run(lake))
-                yield at_work
-    except (BatchError, MissingJars, _Stop) as error:
-        message = f"[red]error[/red] {escape(str(error))}"
-        if isinstance(error, BatchError) and error.__cause__ is not None:
-            message += f"\nSpark's log: {settings().logs / LOG_NAME}"
-        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        with told_errors(), alone(console, lake, patience):
+            at_work = AtWork(console, new_run(lake))
+            yield at_work
     finally:
         if at_work:
             at_work.end_spark()
+
+
+@contextlib.contextmanager
+def alone(
+    console: Console, lake: str, patience: timedelta, pause: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
+    """The only run on a lake that can be written."""
+    from batch_jobs.files import check_writable
+    from batch_jobs.run import lease
+
+    check_writable(lake)
+    with lease(lake, patience, lambda words: console.print(words, highlight=False, soft_wrap=True), pause):
+        yield
+
+
+@contextlib.contextmanager
+def told_errors() -> Iterator[None]:
+    """What a user can set right becomes one line and exit code 1."""
+    from batch_jobs.errors import BatchError
+    from batch_jobs.session import MissingJars
+    from grocery.gateway import clear_errors
+
+    try:
+        with clear_errors():
+            yield
+    except (BatchError, MissingJars, _Stop) as error:
+        _tell(error)
+        raise typer.Exit(1) from error
+
+
+def _tell(error: Exception) -> None:
+    from rich.console import Console
+
+    from batch_jobs.errors import BatchError
+    from batch_jobs.session import LOG_NAME
+    from grocery.settings import settings
+
+    message = f"[red]error[/red] {escape(str(error))}"
+    failures = (error.failures or [error]) if isinstance(error, BatchError) else []
+    if any(one.__cause__ is not None for one in failures):
+        message += f"\nSpark's log: {settings().logs / LOG_NAME}"
+    Console(stderr=True).print(message, highlight=False, soft_wrap=True)
 
 
 def chosen(names: list[str] | None) -> tuple[Contract, ...]:

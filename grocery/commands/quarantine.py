@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grocery.commands.batch import Names, chosen, spark_run
+from grocery.commands.batch import SET_ASIDE_EXIT, Names, chosen, spark_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,7 +138,7 @@ def replay(
     from another record is not there twice. What left is marked and not taken again; what stays has the reasons it has
     today. The counts are kept in audit.dispositions. `grocery batch quality` and `gold` take it on from there.
 
-    Exit code 1: some records stay in quarantine.
+    Exit code 3: some records stay in quarantine. 1: something failed.
 
     Examples:
 
@@ -157,7 +157,7 @@ def replay(
             done = quarantine.replay(spark, at_work.run, contracts, choice, dry_run=dry_run)
         show_replayed(at_work.console, done, dry_run)
     if not dry_run and any(one.quarantined for one in done):
-        raise typer.Exit(1)
+        raise typer.Exit(SET_ASIDE_EXIT)
 
 
 def _choice(reason: str | None, first: datetime | None, last: datetime | None, run: str | None) -> Choice:

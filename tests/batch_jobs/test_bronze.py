@@ -67,6 +67,20 @@ def rows(spark, lake: Path, item) -> list:
     return found.orderBy("topic_id", "partition", "offset").collect()
 
 
+def test_a_load_that_somebody_was_in_the_way_of_is_tried_again_and_counts_what_both_tries_wrote(monkeypatch):
+    tries = []
+
+    def load_in_the_way(_, __, ___, ____, result):
+        tries.append(result)
+        result.rows += 3
+        if len(tries) == 1:
+            raise RuntimeError("Query terminated with exception: [DELTA_CONCURRENT_APPEND] …")
+
+    monkeypatch.setattr(bronze, "load", load_in_the_way)
+    (done,) = load_all(None, None, Run("r1", AT, "lake"), [contract("stores")])
+    assert (len(tries), done.rows) == (2, 6)
+
+
 @pytest.mark.integration
 def test_each_record_is_there_once_as_received_however_often_it_runs(spark, broker, topic, tmp_path):
     topic.send(b'{"a": 1}', b"\xff\xfe", None)

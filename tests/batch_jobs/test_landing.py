@@ -142,6 +142,25 @@ def test_a_run_that_was_killed_between_its_writes_does_no_harm(spark, tmp_path, 
     assert {row.state for row in audited(spark, tmp_path)} == {"loaded"}
 
 
+@pytest.mark.integration
+def test_what_a_first_try_loaded_before_somebody_was_in_the_way_is_there_and_counted_once(spark, tmp_path, monkeypatch):
+    land(tmp_path / "in", [reading(1), reading(2)])
+    land(tmp_path / "in", [reading(3)], 2)
+    monkeypatch.setattr(landing, "COMMIT_FILES", 1)
+    look, begun = landing._AtHand._in_bronze, []
+
+    def in_the_way_once(self, item, some):
+        begun.append(some)
+        if len(begun) == 1:
+            raise RuntimeError("[DELTA_METADATA_CHANGED] MetadataChangedException: …")
+        return look(self, item, some)
+
+    monkeypatch.setattr(landing._AtHand, "_in_bronze", in_the_way_once)
+    taken = load(spark, tmp_path)
+    assert sorted(fate.rows for fate in taken.fates) == [1, 2]
+    assert len(rows(spark, tmp_path)) == 3
+
+
 @pytest.mark.system
 @pytest.mark.integration
 def test_a_file_that_changes_or_goes_while_the_run_is_at_it_waits(spark, tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -49,10 +52,11 @@ def test_every_bronze_row_is_an_event_a_duplicate_or_quarantined_with_its_reason
             nan,
             reading(8, unit="[degF]"),
             reading(9, event_time="2026-10-06T12:00:00.000Z"),
+            reading(10, event_time="2027-10-05T12:00:00.000Z"),
         ],
     )
     (done,) = silver.silver(spark, a_run(tmp_path), [READINGS])
-    assert (done.rows, done.inserted, done.duplicate, done.quarantined) == (10, 2, 1, 7)
+    assert (done.rows, done.inserted, done.duplicate, done.quarantined) == (11, 2, 1, 8)
     assert quarantined(spark, tmp_path) == {
         3: ["json:"],
         4: ["json:"],
@@ -61,8 +65,9 @@ def test_every_bronze_row_is_an_event_a_duplicate_or_quarantined_with_its_reason
         7: ["json:"],
         8: ["unit:/unit"],
         9: ["clock:/event_time"],
+        10: ["clock:/event_time"],
     }
-    assert dispositions(spark, tmp_path) == {("r1", "inserted"): 2, ("r1", "duplicate"): 1, ("r1", "quarantined"): 7}
+    assert dispositions(spark, tmp_path) == {("r1", "inserted"): 2, ("r1", "duplicate"): 1, ("r1", "quarantined"): 8}
 
     first = events(spark, tmp_path)[0]
     assert (first.event_id, first.value, first.kind) == ("reading-1", -18.5, "reading")
@@ -263,3 +268,67 @@ def test_a_table_that_athena_cannot_read_is_refused(spark, tmp_path):
     spark.sql(f"ALTER TABLE delta.`{layout.path}` SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
     with pytest.raises(LakeError, match="reader version [23]"):
         tables.ensure(spark, layout)
+
+
+def test_a_table_that_somebody_else_writes_meanwhile_is_tried_again_and_counts_add_up(spark, tmp_path, monkeypatch):
+    """The other's commit falls between the MERGE's reading and its own: while its rows are computed."""
+    receive(spark, tmp_path, [reading(0), reading(1)])
+    silver.silver(spark, a_run(tmp_path), [READINGS])
+    path = tables.silver_layout(str(tmp_path), READINGS).path
+    reading_now, go_on = tmp_path / "reading-now", tmp_path / "go-on"
+    os.mkfifo(reading_now)
+    os.mkfifo(go_on)
+    insert, conflicts = silver._insert, []
+
+    def insert_slowly(spark, layout, target, new, *rest):
+        new = new.repartition(1).mapInArrow(_waiting(str(reading_now), str(go_on)), new.schema)
+        try:
+            insert(spark, layout, target, new, *rest)
+        except Exception as error:
+            conflicts.append(str(error))
+            monkeypatch.setattr(silver, "_insert", insert)
+            raise
+
+    def other():
+        if not reading_now.read_bytes():  # waits until the MERGE is at it
+            return
+        try:
+            spark.sql(f"UPDATE delta.`{path}` SET value = -20 WHERE event_id = 'reading-0'")
+        finally:
+            go_on.write_bytes(b"now")
+
+    receive(spark, tmp_path, [reading(1), reading(2)], first_offset=2)
+    monkeypatch.setattr(silver, "_insert", insert_slowly)
+    with ThreadPoolExecutor(1) as pool:
+        wrote = pool.submit(other)
+        try:
+            (done,) = silver.silver(spark, a_run(tmp_path, "r2"), [READINGS])
+        finally:
+            with suppress(OSError):  # nobody waits any more, as it should be
+                os.close(os.open(reading_now, os.O_WRONLY | os.O_NONBLOCK))
+        wrote.result()
+    assert len(conflicts) == 1 and "DELTA_CONCURRENT" in conflicts[0]
+    assert (done.rows, done.inserted, done.duplicate) == (2, 1, 1)
+    assert [(row.event_id, row.value, row.run_id) for row in events(spark, tmp_path)] == [
+        ("reading-0", -20, "r1"),
+        ("reading-1", -18.5, "r1"),
+        ("reading-2", -18.5, "r2"),
+    ]
+    assert dispositions(spark, tmp_path)["r2", "inserted"] == 1
+
+
+def _waiting(reading_now: str, go_on: str):
+    """What Spark's worker does with the rows: it tells that they are being read, and waits, once."""
+
+    def work(batches):
+        import os
+
+        if os.path.exists(go_on):
+            with open(reading_now, "w") as told:
+                told.write("now")
+            with open(go_on) as wait:
+                wait.read()
+            os.unlink(go_on)
+        yield from batches
+
+    return work

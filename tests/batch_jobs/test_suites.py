@@ -159,6 +159,27 @@ def test_a_scan_and_go_receipt_without_scans_is_found(spark, tmp_path):
     }
 
 
+@pytest.mark.integration
+def test_a_store_that_sells_by_scan_and_go_while_its_app_is_silent_is_found(spark, tmp_path):
+    scan_and_go = {"channel": "scan_and_go"}
+    scanned = {"session_id": "sg-1", "event": "item_scanned"}
+    events = [
+        ("scan-events", event("in-the-hour-before", 8.1, **scanned)),
+        ("scan-events", event("of-another-store", 11.5, "store-002", **scanned)),
+        receipt("heard", 9.9, [100], 100, **scan_and_go),
+        receipt("silent", 11, [100], 100, **scan_and_go),
+        receipt("silent-too", 11.9, [100], 100, **scan_and_go),
+        receipt("brought-back", 13, [-100], -100, kind="return", original_transaction_id="heard", **scan_and_go),
+        receipt("too-new", 14, [100], 100, **scan_and_go),
+        receipt("newest", 16.5, [100], 100),
+    ]
+    silent = "in which its app says nothing"
+    write_silver(tmp_path, events)
+    assert found(spark, tmp_path, "receipts", silent) == {"store-001 app": (11, 12, 2, "2 scan-and-go receipts")}
+    write_silver(tmp_path, events[2:5] + events[-1:])
+    assert found(spark, tmp_path, "receipts", silent)["store-001 app"][2] == 2, "not one event of the app, ever"
+
+
 POS = contract("pos-transactions")
 
 

@@ -5,11 +5,12 @@ import subprocess
 import sys
 from datetime import date, timedelta
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from batch_jobs import files, run, tables
-from batch_jobs.errors import BatchError, LakeError, explain
+from batch_jobs.errors import CountsDontAddUp, LakeError, SeveralFailed, explain
 from schemas.contract import all_contracts
 
 
@@ -71,8 +72,9 @@ def test_a_patient_run_tells_whom_it_waits_for_and_goes_on_once_he_has_ended(tmp
 
 
 def test_work_that_another_writer_was_in_the_way_of_is_done_again_and_other_errors_are_not():
-    conflict = RuntimeError("io.delta.exceptions.ConcurrentAppendException: [DELTA_CONCURRENT_APPEND] …")
-    for error, tries in ((conflict, 3), (ValueError("no"), 1)):
+    append = RuntimeError("io.delta.exceptions.ConcurrentAppendException: [DELTA_CONCURRENT_APPEND] …")
+    columns = RuntimeError("Query terminated with exception: [DELTA_METADATA_CHANGED] MetadataChangedException: …")
+    for error, tries in ((append, 3), (columns, 3), (ValueError("no"), 1)):
         begun = []
 
         def work(error=error, begun=begun):
@@ -85,21 +87,42 @@ def test_work_that_another_writer_was_in_the_way_of_is_done_again_and_other_erro
     assert run.unless_in_the_way(lambda: 7) == 7
 
 
-def test_what_others_did_before_one_failed_is_kept_and_no_further_one_begins(monkeypatch):
+def test_rows_of_the_audit_are_written_again_where_somebody_made_the_table_at_the_same_time(monkeypatch):
+    spark, made = MagicMock(), []
+
+    def ensure(*_):
+        made.append(1)
+        if len(made) == 1:
+            raise RuntimeError("[DELTA_PROTOCOL_CHANGED] ProtocolChangedException: …")
+
+    monkeypatch.setattr(tables, "ensure", ensure)
+    layout = tables.files_layout("lake")
+    tables.append(spark, layout, [()])
+    assert len(made) == 2 and spark.createDataFrame.call_count == 1
+    tables.append(spark, layout, [])
+    assert len(made) == 2
+
+
+def test_one_that_fails_keeps_no_other_from_its_work_and_each_failure_is_named(monkeypatch):
     monkeypatch.setattr(run, "AT_ONCE", 1)
-    first, second, third, *_ = all_contracts()
-    begun = []
+    first, second, third, fourth, *_ = all_contracts()
+    failing = {second.name: ValueError("Caused by: java.io.IOException: No space left on device")}
 
     def work(item):
-        begun.append(item)
-        if item is second:
-            raise ValueError("Caused by: java.io.IOException: No space left on device")
+        if item.name in failing:
+            raise failing[item.name]
         return _Named(item.name)
 
-    with pytest.raises(BatchError, match=f"silver {second.name}: No space left on device; free some space") as caught:
+    with pytest.raises(LakeError, match=f"silver {second.name}: No space left on device; free some space") as caught:
         run.in_parallel("silver", [first, second, third], work)
-    assert [one.contract for one in caught.value.results] == [first.name]
-    assert begun == [first, second]
+    assert [one.contract for one in caught.value.results] == [first.name, third.name]
+    assert caught.value.failures == [caught.value]
+
+    failing[fourth.name] = CountsDontAddUp("silver: 5 rows, but 4")
+    with pytest.raises(SeveralFailed, match="No space left on device(.|\n)*silver: 5 rows, but 4") as caught:
+        run.in_parallel("silver", [first, second, third, fourth], work)
+    assert [one.contract for one in caught.value.results] == [first.name, third.name]
+    assert [type(one) for one in caught.value.failures] == [LakeError, CountsDontAddUp]
 
 
 class _Named:

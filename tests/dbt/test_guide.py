@@ -1,4 +1,4 @@
-"""docs/analyst-guide.md says what dbt/analyses asks; tests/dbt/test_models.py asks it."""
+"""docs/analyst-guide.md says what dbt/analyses asks; tests/dbt/test_answers.py asks it."""
 
 import re
 

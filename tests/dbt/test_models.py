@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from batch_jobs.gold import DBT, connect, questions
+from batch_jobs.gold import DBT, connect, document
 
 pytestmark = pytest.mark.integration
 
@@ -192,7 +192,24 @@ def test_a_scorecard_agrees_with_what_it_is_made_of(connection):
     ]
 
 
-@pytest.mark.parametrize("question", questions(), ids=lambda q: q.name)
-def test_each_analyst_question_has_an_answer(question, connection):
-    assert question.text.endswith("?")
-    assert connection.sql(question.sql).fetchall()
+def test_a_change_that_nobody_can_have_meant_is_named_and_the_one_that_came_last_counts(connection, gold):
+    told = "SELECT finding, dimension, store_id, subject_id, event_id, standing_event_id FROM rpt_reference_quality"
+    assert connection.sql(f"{told} ORDER BY 1").fetchall() == [
+        ("price of an unknown product", "product", "store-002", "94011", "p-94011", None),
+        ("two versions at one instant", "product", "chain", "4011", "p-4011", "p-4011-again"),
+    ]
+    names = "SELECT product_name FROM dim_product WHERE product_id = '4011'"
+    assert connection.sql(names).fetchall() == [("Bananas, yellow",)]
+    results = json.loads((gold / "dbt/target/run_results.json").read_text("utf-8"))["results"]
+    warned = {one["unique_id"].split(".")[2]: one["failures"] for one in results if one["status"] == "warn"}
+    about_products = {"no_two_versions_at_one_instant": 1, "no_price_of_an_unknown_product": 1}
+    assert warned == about_products | {"rpt_cold_chain_all_expected_readings_came": 2}
+
+
+def test_dbts_documentation_is_one_page_with_every_model_and_the_types_of_gold(gold, manifest, tmp_path):
+    document(str(gold / "lake"), gold / "gold.duckdb", gold / "logs", tmp_path / "docs.html")
+    page = (tmp_path / "docs.html").read_text("utf-8")
+    models = [n["unique_id"] for n in manifest["nodes"].values() if n["resource_type"] == "model"]
+    assert len(models) > 40 and [name for name in models if name not in page] == []
+    assert "DECIMAL(18,3)" in page, "the catalog was asked"
+    assert not (gold / "dbt/docs").exists()

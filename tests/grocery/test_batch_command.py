@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from batch_jobs import backfill, bronze, gold, landing, quality, silver
 from batch_jobs.backfill import Backfilled, Span
 from batch_jobs.broker import Broker
-from batch_jobs.errors import NotHeld
+from batch_jobs.errors import BatchError, BrokerError, CountsDontAddUp, LakeError, NotHeld
 from batch_jobs.gold import GoldResult
 from batch_jobs.landing import LOADED, SET_ASIDE, WAITING, Fate, Landed, Taken
 from batch_jobs.quality import Checked, Finding, Verdict
@@ -80,7 +81,7 @@ def test_nothing_new_is_said():
 def test_a_critical_finding_stops_gold_and_a_warning_does_not(grocery, monkeypatch, severity, exit_code):
     built = []
     finding = Finding("stores", "name: always there", severity, 2, "")
-    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr(batch.AtWork, "spark", None)
     monkeypatch.setattr("batch_jobs.broker.survey", lambda *_: Broker("127.0.0.1:1", "c", {}, {}, {}))
     monkeypatch.setattr(bronze, "bronze", lambda *_: [])
     monkeypatch.setattr(silver, "silver", lambda *_: [])
@@ -95,7 +96,7 @@ def test_a_critical_finding_stops_gold_and_a_warning_does_not(grocery, monkeypat
 
 
 def test_a_failed_dbt_test_fails_the_command(grocery, monkeypatch):
-    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr(batch.AtWork, "spark", None)
     monkeypatch.setattr(quality, "open_failures", lambda *_: [])
     failed = GoldResult(failures=[gold.Failure("unique_fct_alert", "fail", "3 rows")])
     monkeypatch.setattr(gold, "build", lambda *_: failed)
@@ -104,8 +105,16 @@ def test_a_failed_dbt_test_fails_the_command(grocery, monkeypatch):
     assert "unique_fct_alert: 3 rows" in result.output
 
 
+def test_docs_without_gold_say_how_to_make_some(grocery, monkeypatch, tmp_path):
+    monkeypatch.setenv("GROCERY_HOME", str(tmp_path))
+    settings.cache_clear()
+    result = grocery("batch", "docs")
+    assert result.exit_code == 1
+    assert "no gold yet; run `grocery batch run`" in result.output
+
+
 def test_gold_is_refused_while_the_gate_has_open_findings(grocery, monkeypatch):
-    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr(batch.AtWork, "spark", None)
     monkeypatch.setattr(quality, "open_failures", lambda *_: ["stores: name: always there"])
     monkeypatch.setattr(gold, "build", lambda *_: pytest.fail("built"))
     result = grocery("batch", "gold")
@@ -145,12 +154,12 @@ def test_files_without_a_landing_says_what_to_set(grocery):
     assert "GROCERY_LANDING is not set" in result.output
 
 
-@pytest.mark.parametrize(("fates", "exit_code"), [([CUT], 1), ([a_fate("a.gz", WAITING, reason="young: …")], 0)])
+@pytest.mark.parametrize(("fates", "exit_code"), [([CUT], 3), ([a_fate("a.gz", WAITING, reason="young: …")], 0)])
 def test_a_run_goes_on_to_gold_past_files_that_are_set_aside_and_its_exit_code_says_so(
     grocery, monkeypatch, fates, exit_code
 ):
     built = []
-    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr(batch.AtWork, "spark", None)
     monkeypatch.setattr(landing, "land", lambda *_, **__: [Taken("stores", fates)])
     monkeypatch.setattr(silver, "silver", lambda *_: [])
     monkeypatch.setattr(quality, "quality", lambda *_, **__: Verdict())
@@ -161,6 +170,78 @@ def test_a_run_goes_on_to_gold_past_files_that_are_set_aside_and_its_exit_code_s
     assert result.exit_code == exit_code, result.output
     assert built == [1]
     assert grocery("batch", "files").exit_code == exit_code
+    assert ("set aside: 1 files" in result.output) == (exit_code == 3)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Stands in for Spark and dbt: which steps were begun. Change `outcomes` to have one give or raise something."""
+    begun = []
+    outcomes = {"bronze": [], "silver": [], "quality": Verdict(), "gold": GoldResult(models=3)}
+
+    def step(name):
+        def work(*_, **__):
+            begun.append(name)
+            if isinstance(outcomes[name], Exception):
+                raise outcomes[name]
+            return outcomes[name]
+
+        return work
+
+    monkeypatch.setattr(batch.AtWork, "spark", "a session")
+    monkeypatch.setattr("batch_jobs.broker.survey", lambda *_: Broker("127.0.0.1:1", "c", {}, {}, {}))
+    monkeypatch.setattr(bronze, "bronze", step("bronze"))
+    monkeypatch.setattr(silver, "silver", step("silver"))
+    monkeypatch.setattr(quality, "quality", step("quality"))
+    monkeypatch.setattr(gold, "build", step("gold"))
+    return SimpleNamespace(begun=begun, outcomes=outcomes)
+
+
+ALL = ["bronze", "silver", "quality", "gold"]
+
+
+def of_one(error: BatchError, results: list) -> BatchError:
+    """As in_parallel raises it where one contract failed."""
+    error.failures, error.results = [error], results
+    return error
+
+
+def test_a_run_that_set_records_aside_ends_in_gold_and_its_exit_code_says_so(grocery, steps):
+    steps.outcomes["silver"] = [
+        Curated("stores", 5, 3, 0, 2, {"json:": 2}),
+        Curated("orders", 2, 1, 0, 1, {"type:": 1}),
+    ]
+    result = grocery("batch", "run")
+    assert (result.exit_code, steps.begun) == (3, ALL)
+    assert "set aside: 3 records in quarantine (`grocery quarantine list`)" in result.output
+    assert grocery("batch", "silver", "-c", "stores").exit_code == 3
+    assert grocery("batch", "run", "--set-aside-exit", "0").exit_code == 0
+    assert grocery("batch", "run", "--set-aside-exit", "99").exit_code == 99
+
+
+def test_what_one_contract_fails_at_keeps_the_others_from_nothing_and_is_named(grocery, steps):
+    busy = LakeError("bronze orders: someone else wrote the same table at the same time; run again")
+    steps.outcomes["bronze"] = of_one(busy, [bronze.Loaded("stores", 7)])
+    steps.outcomes["silver"] = [Curated("stores", 5, 3, 0, 2)]
+    result = grocery("batch", "run")
+    assert (result.exit_code, steps.begun) == (1, ALL)
+    assert "bronze: 7 new records" in result.output
+    assert "error bronze orders: someone else wrote the same table" in result.output
+    assert "set aside: 2 records" in result.output
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("silver", of_one(CountsDontAddUp("silver stores: 5 bronze rows, but 4"), [])),
+        ("bronze", BrokerError("127.0.0.1:1: no broker answers")),  # not one contract's
+    ],
+)
+def test_nothing_is_built_where_counts_do_not_add_up_or_the_whole_step_failed(grocery, steps, step, error):
+    steps.outcomes[step] = error
+    result = grocery("batch", "run")
+    assert (result.exit_code, steps.begun) == (1, ALL[: ALL.index(step) + 1])
+    assert f"error {error}" in result.output
 
 
 DAYS = ("--from", "2026-10-05", "--to", "2026-10-07")
@@ -170,7 +251,7 @@ DAYS = ("--from", "2026-10-05", "--to", "2026-10-07")
 def mended(monkeypatch):
     """Stands in for the lake: (what was asked of the backfill, what was done after it)."""
     asked, after = [], []
-    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr(batch.AtWork, "spark", None)
 
     def note(_, __, contracts, span, *, dry_run, on_step, on_done):
         asked.append(([item.name for item in contracts], span, dry_run))

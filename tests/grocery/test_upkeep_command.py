@@ -43,7 +43,7 @@ def asked(monkeypatch):
         seen.append((about, reference, dry_run))
         return True
 
-    monkeypatch.setattr(batch._AtWork, "erase", note)
+    monkeypatch.setattr(batch.AtWork, "erase", note)
     return seen
 
 
@@ -118,7 +118,7 @@ def test_what_is_left_of_somebody_is_named_and_never_who():
 def test_a_table_that_was_left_makes_the_exit_code_1(grocery, monkeypatch):
     from batch_jobs import maintenance
 
-    monkeypatch.setattr(batch._AtWork, "spark", None)
+    monkeypatch.setattr(batch.AtWork, "spark", None)
     kept = [Kept("silver.orders", files=1), Kept("bronze.orders", fault="maintain bronze.orders: someone else …")]
     monkeypatch.setattr(maintenance, "maintain", lambda *_, **__: kept)
     result = grocery("batch", "maintain")
@@ -137,9 +137,9 @@ def test_gold_goes_before_it_is_built_anew_and_a_build_that_fails_makes_the_exit
         assert not gold.exists()
         raise typer.Exit(1)
 
-    monkeypatch.setattr(batch._AtWork, "spark", None)
-    monkeypatch.setattr(batch._AtWork, "silver", lambda *_: None)
-    monkeypatch.setattr(batch._AtWork, "gold", fail)
+    monkeypatch.setattr(batch.AtWork, "spark", None)
+    monkeypatch.setattr(batch.AtWork, "silver", lambda *_: None)
+    monkeypatch.setattr(batch.AtWork, "gold", fail)
     monkeypatch.setattr(erasure, "erase", lambda *_, **__: Erasure())
     result = erase(grocery)
     assert result.exit_code == 1
@@ -151,8 +151,8 @@ def test_a_run_that_fails_at_a_table_names_it_in_one_line_and_says_how_to_go_on(
         on_table("silver.orders")
         raise RuntimeError("Error\nCaused by: java.lang.IllegalStateException: the executor is gone\n at x")
 
-    monkeypatch.setattr(batch._AtWork, "spark", None)
-    monkeypatch.setattr(batch._AtWork, "silver", lambda *_: None)
+    monkeypatch.setattr(batch.AtWork, "spark", None)
+    monkeypatch.setattr(batch.AtWork, "silver", lambda *_: None)
     monkeypatch.setattr(erasure, "erase", fail)
     result = erase(grocery)
     assert result.exit_code == 1

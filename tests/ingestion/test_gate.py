@@ -153,6 +153,15 @@ def test_a_device_one_hour_ahead_passes_and_so_does_a_late_one() -> None:
         assert record.topic == READINGS
 
 
+def test_an_event_a_year_ahead_becomes_a_letter_that_names_its_clock() -> None:
+    ahead = to_rfc3339(NOON + 365 * 24 * 3600_000)
+    for event, name in ((reading(event_time=ahead), READINGS), (seen_by_camera(event_time=ahead), "geofence-events")):
+        letter, _ = refusal(event, name)
+        [reason] = letter["reasons"]
+        assert (reason["code"], reason["path"]) == ("clock", "/event_time")
+        assert (letter["event_time"], letter["contract"]) == (to_rfc3339(NOON), name)
+
+
 def test_all_reasons_are_told_not_only_the_first() -> None:
     letter, _ = refusal(reading(store_id="store-009", value="cold", event_time=to_rfc3339(NOON + 10**8)))
     assert {"type", "clock", "unknown_store"} <= set(codes(letter))

@@ -1,0 +1,69 @@
+"""What the analysts' questions (docs/analyst-guide.md) answer on the small day of tests/fixtures/gold.py: each figure
+can be told from what happened there."""
+
+from datetime import date
+
+import pytest
+
+from batch_jobs.gold import connect, questions
+from tests.warehouses.questions import comparable
+
+pytestmark = pytest.mark.integration
+
+DAY = date(2026, 10, 5)
+ICE = "Vanilla ice cream"
+ANSWERS = {
+    # Both were raised half an hour after the first breach; one was over an hour later, the other is open.
+    "alerts_time_to_raise": [("freezer_too_warm", "critical", 2, 30, 90, 90, 1)],
+    # One shopper each, picked at random, and nothing was found.
+    "baskets_that_were_checked": [
+        ("store-001", "random", 1, 100, 1, 0, None),
+        ("store-002", "random", 1, 100, 1, 0, None),
+    ],
+    "cold_chain_out_of_range": [
+        ("store-001", "freezer-01", DAY, 90, -10, -15, 1, "freezer_too_warm: over by itself, nothing recorded"),
+        ("store-002", "store-002-freezer-01", DAY, 90, -10, -15, 1, "freezer_too_warm: still open, nothing recorded"),
+    ],
+    # 35 times 1 kW.h less the one in which the meter was changed, on 100 m2; 12 of it before the first store opened,
+    # which is closed for an hour of that day.
+    "energy_while_closed": [("store-001", 1, 34, 0.34, 35.3, 4.2, 1), ("store-002", 1, 34, 0.34, 0, 0, 1)],
+    # Half an hour empty, of 115 and 175 minutes seen while open. Lost: sold / minutes on the shelf * 30 * 0.40.
+    "gaps_that_cost_most": [
+        ("store-001", ICE, 30, 73.9, "USD", 65.88, 9.30),
+        ("store-002", ICE, 30, 82.9, "EUR", 104.31, 8.63),
+    ],
+    # Of two orders one was cancelled; the other was ready before its window, its car seen 4 minutes before it was
+    # handed over, and one of its two lines was short.
+    "pickup_on_time": [("store-001", 7, 2, 1, 100, 4, 4, 0, 50, 0), ("store-002", 15, 2, 1, 100, 4, 4, 0, 50, 0)],
+    # Two queues with 0 to 4 people in turn: above two in two of five minutes. One camera was blind from 15 to 16.
+    "queues_and_open_lanes": [
+        ("store-001", 6, 120, 48, 40, 4, 1),
+        ("store-001", 7, 120, 48, 40, 4, 2),
+        ("store-001", 8, 120, 48, 40, 4, 2),
+        ("store-002", 14, 120, 48, 40, 4, 1),
+        ("store-002", 16, 120, 48, 40, 4, 2),
+    ],
+    "rules_that_cry_wolf": [("freezer_too_warm", 2, 0, 0, 0, None)],
+    # A receipt of 5.49 every 9 minutes, the last one brought back: 10 and 13 of them after the freezer got warm.
+    "sales_while_too_warm": [
+        ("store-002", "frozen", "EUR", 98.82, 60.39, 13),
+        ("store-001", "frozen", "USD", 98.82, 54.90, 10),
+    ],
+    # Two come in a minute.
+    "visitors_who_buy": [
+        ("store-001", 6, 1, 120, 7, 5.8, 5.49, "USD"),
+        ("store-001", 7, 1, 120, 7, 5.8, 5.49, "USD"),
+        ("store-001", 8, 1, 120, 5, 4.2, 5.49, "USD"),
+        ("store-002", 14, 1, 120, 7, 5.8, 5.49, "EUR"),
+        ("store-002", 15, 1, 120, 7, 5.8, 5.49, "EUR"),
+        ("store-002", 16, 1, 120, 5, 4.2, 5.49, "EUR"),
+    ],
+}
+
+
+@pytest.mark.parametrize("question", questions(), ids=lambda q: q.name)
+def test_an_analysts_question_has_the_answer_that_the_day_gives(question, gold):
+    assert question.text.endswith("?")
+    with connect(gold / "gold.duckdb") as connection:
+        found = connection.sql(question.sql).fetchall()
+    assert comparable(found) == comparable(ANSWERS[question.name])
