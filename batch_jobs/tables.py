@@ -15,7 +15,7 @@ Dates are UTC. Every table stays at Delta's reader version 1, which is what Athe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from schemas.contract import Contract
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import DataType, StructType
 
 READER_VERSION = 1
 COORDINATES = ("topic_id", "partition", "offset")
@@ -180,12 +180,14 @@ def silver_layout(lake: str, item: Contract) -> Layout:
 
 
 def lineage_of(item: Contract) -> list[str]:
-    """Silver's columns that say where a row comes from. `topic` is left to a contract that has such a field itself.
+    """Silver's columns that say where a row comes from. `topic` is left to a contract that has such a field itself, in
+    all its versions.
 
     Raises LakeError for a contract whose field takes the name of one that cannot be left out.
     """
     own = {one.name for one in item.fields}
-    names = [name for name in _columns(_LINEAGE).fieldNames() if not (name == "topic" and name in own)]
+    is_own = "topic" in {one.name for one in item.versions[0].fields}
+    names = [name for name in _columns(_LINEAGE).fieldNames() if not (name == "topic" and is_own)]
     if taken := own & {*names, "event_date"}:
         raise LakeError(
             f"contract {item.name}: field {', '.join(sorted(taken))} is a column of silver's own; rename it"
@@ -388,9 +390,22 @@ def _optional(field):
     return StructField(field.name, kind, True, field.metadata)
 
 
-def _shape(columns: StructType) -> dict:
-    """Names and types, without comments and nullability."""
-    return {field.name: field.dataType.simpleString() for field in columns.fields}
+def _shape(columns: StructType) -> dict[str, str]:
+    """Type of each column and of each field inside one, e.g. of `lines[].gtin`; in any order, for what comes later to
+    an object stands last in it. Without comments and nullability."""
+    return dict(_types(columns, ""))
+
+
+def _types(kind: DataType, at: str) -> Iterator[tuple[str, str]]:
+    from pyspark.sql.types import ArrayType, StructType
+
+    if isinstance(kind, StructType):
+        for field in kind.fields:
+            yield from _types(field.dataType, f"{at}.{field.name}")
+    elif isinstance(kind, ArrayType):
+        yield from _types(kind.elementType, f"{at}[]")
+    else:
+        yield at, kind.simpleString()
 
 
 def _widen(spark: SparkSession, layout: Layout) -> None:
@@ -402,7 +417,7 @@ def _widen(spark: SparkSession, layout: Layout) -> None:
     except PySparkException as error:
         raise LakeError(
             f"{layout.path}: its columns do not fit the contract, and cannot be widened to it: {error}; "
-            "a changed type needs a new version of the contract"
+            "what has another type needs another name"
         ) from error
 
 

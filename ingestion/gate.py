@@ -53,10 +53,12 @@ class _Device:
 
 
 class _Inbound:
-    """One contract as the gate uses it."""
+    """One version of a contract as the gate uses it. older: by their numbers, the versions before it."""
 
     def __init__(self, item: Contract) -> None:
         self.name = item.name
+        self.is_reading = item.name == READINGS
+        self.older = {one.version: _Inbound(one) for one in item.older}
         self.topic = item.topic
         self.reasons: Callable[[Event], list[Reason]] = validator(item)
         self.key_fields = item.key_fields
@@ -67,6 +69,11 @@ class _Inbound:
         self.secret_paths = {f"/{name}" for plain, hashed, _ in self.pseudonyms for name in (plain, hashed)}
         # (field that names an asset, class it must have or `any`)
         self.assets = [(field.name, field.asset_class) for field in item.fields if field.asset_class]
+
+    def of(self, event: Event) -> _Inbound:
+        """The version that judges this event: the one it names; this one where it names none of them."""
+        named = event.get("schema_version")
+        return self.older.get(named, self) if type(named) is int else self
 
 
 @cache
@@ -105,7 +112,6 @@ class Gate:
         self._max_bytes = max_bytes
         self._max_kept_bytes = max_kept_bytes
         self._units = metric_units(contract(READINGS))
-        self._readings = _inbound()[READINGS]
 
     @property
     def reference(self) -> Reference:
@@ -140,6 +146,8 @@ class Gate:
             reasons += broken
         if inbound is None or reasons:
             return self._refuse(arrival, event, reasons)
+        if inbound.older:
+            inbound = inbound.of(event)
         said = event.get("value")
         reasons = self._judge(inbound, event, arrival.arrived_ms)
         if reasons:
@@ -155,9 +163,9 @@ class Gate:
         for plain, pseudonym, kind in inbound.pseudonyms:
             if plain in event:
                 reasons += self._pseudonymise(event, plain, pseudonym, kind)
-        if inbound is self._readings:
+        if inbound.is_reading:
             reasons += self._convert(event)
-        unit_refused = bool(reasons) and inbound is self._readings
+        unit_refused = bool(reasons) and inbound.is_reading
         for reason in inbound.reasons(event):
             if unit_refused and reason.path == "/unit":
                 continue  # said already, and better
@@ -248,7 +256,7 @@ class Gate:
                 )
             ]
         reasons = _retired("retired_store", "/store_id", store_id, store, event)
-        if inbound is self._readings:
+        if inbound.is_reading:
             return reasons + self._check_device(store_id, event)
         for field, wanted in inbound.assets:
             asset_id = event.get(field)

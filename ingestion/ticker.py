@@ -31,6 +31,8 @@ Facts = dict[str, Any]
 """What a tick tells of a store: `roster`, `store` and `assets`, as the contract writes them."""
 Command = dict[str, Any]
 _WAIT_S = 0.2
+VERSION = 1
+"""Of sensor-readings, in whose words a tick is written."""
 
 
 TRANSACTIONS = "grocery-ticker"
@@ -72,7 +74,7 @@ def facts(reference: Reference) -> dict[str, Facts]:
 @cache
 def _fields(name: str) -> tuple[str, ...]:
     """What a tick copies of a store, or of an asset."""
-    schema = contract(READINGS).schema["properties"][name]
+    schema = contract(READINGS, VERSION).schema["properties"][name]
     return tuple(schema.get("items", schema)["properties"])
 
 
@@ -82,7 +84,7 @@ def tick(store_id: str, at_ms: int, told: Facts | None = None, commands: Sequenc
         "event_id": f"tick-{store_id}-{at_ms}",
         "event_time": to_rfc3339(at_ms),
         "store_id": store_id,
-        "schema_version": 1,
+        "schema_version": VERSION,
         "kind": "tick",
     }
     if told is not None:

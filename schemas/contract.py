@@ -6,6 +6,9 @@ expectation suite, dbt sources and the data dictionary are all derived from a `C
 The part of draft-07 that contracts may use is small on purpose, so that every derivation covers all of it; it stands in
 schemas/grammar.py, and each contract is held against it when it is read.
 
+A contract's folder may hold several versions, v1.json, v2.json and so on: a record is judged by the one it names, and
+all go into the same table. What a newer one may change stands in schemas/versions.py.
+
 A chain's own contracts lie in a folder of their own, which GROCERY_SCHEMAS names: `<name>/v1.json` and its examples, as
 here. Everything is derived from them as well. The environment says so, not the settings, because what derives runs in
 processes of its own (Flink, Spark, dbt), which the command line starts or does not even start.
@@ -17,13 +20,14 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from schemas.grammar import PSEUDONYM, faults
+from schemas.versions import changes
 
 FOLDER = Path(__file__).parent
 MORE = "GROCERY_SCHEMAS"
@@ -79,16 +83,29 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One version of one event type.
+    """One version of one event type, with those before it.
 
     name: folder name, e.g. `sensor-readings`; table: the same as a table name, `sensor_readings`.
-    schema: the whole JSON Schema document.
+    schema: the whole JSON Schema document; it has every field that an older version has.
+    older: the versions before it, oldest first. What judges a record judges it by the one it names.
     """
 
     name: str
     version: int
     schema: dict[str, Any]
     folder: Path
+    older: tuple[Contract, ...] = ()
+
+    @property
+    def versions(self) -> tuple[Contract, ...]:
+        """Every version that a record may be of, oldest first."""
+        return (*self.older, self)
+
+    def of(self, event: dict[str, Any]) -> Contract:
+        """The version that judges this event: the one it names; this one where it names none of them."""
+        named = event.get("schema_version")
+        # 1.0 and true are equal to 1, but name no version.
+        return next((one for one in self.older if type(named) is int and named == one.version), self)
 
     @property
     def table(self) -> str:
@@ -139,7 +156,7 @@ class Contract:
         return "|".join(str(event[name]) for name in self.key_fields)
 
     def examples(self) -> Iterator[tuple[Path, bool]]:
-        """(file, whether it must pass) for every example of this contract."""
+        """(file, whether it must pass) for every example of this contract, whichever version it names."""
         for path in sorted(self.folder.glob("*.json")):
             if path.name.startswith("pass-"):
                 yield path, True
@@ -164,7 +181,24 @@ def _load(folder: Path) -> Known:
         if match := _VERSION.fullmatch(path.name):
             item = _read(path, int(match[1]))
             found.setdefault(item.name, {})[item.version] = item
+    return {name: _in_order(versions) for name, versions in found.items()}
+
+
+def _in_order(versions: dict[int, Contract]) -> dict[int, Contract]:
+    """The same, each with those before it."""
+    found: dict[int, Contract] = {}
+    for number in sorted(versions):
+        item, older = versions[number], tuple(versions[other] for other in sorted(versions) if other < number)
+        if older and (wrong := list(changes(item.name, (older[-1].version, older[-1].schema), item.schema))):
+            what = "What a newer version may change stands in schemas/versions.py"
+            raise _bad(item.folder / f"v{number}.json", wrong, what)
+        found[number] = replace(item, older=older)
     return found
+
+
+def _bad(path: Path, wrong: list[str], more: str) -> BadContract:
+    others = f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""
+    return BadContract(f"{path}: {'; '.join(wrong[:5])}{others}. {more}")
 
 
 def _read(path: Path, version: int) -> Contract:
@@ -177,8 +211,7 @@ def _read(path: Path, version: int) -> Contract:
     except (AttributeError, KeyError, TypeError) as error:  # a list where an object belongs, and the like
         raise BadContract(f"{path}: is not built like a JSON Schema; hold it against one in {FOLDER}") from error
     if wrong:
-        more = f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""
-        raise BadContract(f"{path}: {'; '.join(wrong[:5])}{more}. What may be said stands in schemas/grammar.py")
+        raise _bad(path, wrong, "What may be said stands in schemas/grammar.py")
     return Contract(path.parent.name, version, doc, path.parent)
 
 
@@ -226,7 +259,7 @@ def all_contracts(folder: Path | None = None) -> tuple[Contract, ...]:
 
 
 def contract(name: str, version: int | None = None, folder: Path | None = None) -> Contract:
-    """One contract by name or topic; the newest version unless told. folder: as of all_contracts.
+    """One contract by name or topic; the newest version unless told, with those before it. folder: as of all_contracts.
 
     Raises UnknownContract, BadContract.
     """

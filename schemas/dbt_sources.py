@@ -17,7 +17,8 @@ HEAD = "# Generated from schemas/ by `grocery contracts generate`; change a cont
 
 
 def sources(contracts: tuple[Contract, ...]) -> str:
-    """YAML: one table a contract, its columns with descriptions, and not_null where the contract requires one.
+    """YAML: one table a contract, its columns with descriptions, and not_null where the contract requires one: where
+    only some of its versions do, of the rows of those.
 
     Not `unique` on event_id: silver is unique on (event_id, event date), which staging tests.
     """
@@ -64,7 +65,10 @@ def _table(contract: Contract) -> dict[str, Any]:
     columns = []
     for field in contract.fields:
         column: dict[str, Any] = {"name": field.name, "description": field.description}
-        if field.required:
+        requiring = [str(one.version) for one in contract.versions if field.name in one.schema["required"]]
+        if len(requiring) == len(contract.versions):
             column["data_tests"] = ["not_null"]
+        elif requiring:
+            column["data_tests"] = [{"not_null": {"config": {"where": f"schema_version in ({', '.join(requiring)})"}}}]
         columns.append(column)
     return {"name": contract.table, "description": contract.description, "columns": columns}

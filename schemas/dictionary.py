@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.contract import Contract
@@ -37,11 +37,12 @@ _TYPES |= {"date-time": "instant", "date": "date"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One column, or a field inside one. name: with its path, e.g. `lines[].gtin`; limits: in words, may be empty."""
+    """One column, or a field inside one. name: with its path, e.g. `lines[].gtin`; must: yes, empty, or the versions in
+    which it must be there; limits: in words, may be empty."""
 
     name: str
     type: str
-    required: bool
+    must: str
     description: str
     limits: str
 
@@ -49,7 +50,7 @@ class Entry:
 def dictionary(contracts: tuple[Contract, ...]) -> str:
     """The page, in Markdown."""
     rows = "\n".join(
-        f"| [{c.name}](#{c.name}) | {c.version} | `{c.topic}` | {', '.join(c.key_fields)} "
+        f"| [{c.name}](#{c.name}) | {_numbers(c)} | `{c.topic}` | {', '.join(c.key_fields)} "
         f"| {c.max_lateness} | {c.retention} |"
         for c in contracts
     )
@@ -72,13 +73,46 @@ def marts(models: Iterable[dict[str, Any]]) -> str:
 
 
 def entries(contract: Contract) -> Iterator[Entry]:
-    """Every column of the contract, those inside others after them."""
-    return _entries(contract.schema, "")
+    """Every column of the contract, those inside others after them. What only some of its versions say is told with
+    their number."""
+    by_version = {one.version: {entry.name: entry for entry in _entries(one.schema, "")} for one in contract.versions}
+    for name, newest in by_version[contract.version].items():
+        if len(by_version) == 1:
+            yield newest
+        elif name == "schema_version":
+            yield replace(newest, limits=f"one of {_numbers(contract)}")
+        else:
+            yield _of_all(newest, {number: found.get(name) for number, found in by_version.items()})
+
+
+def _of_all(newest: Entry, by_version: dict[int, Entry | None]) -> Entry:
+    """One column, as each version has it; None of one that has it not."""
+    must = [number for number, entry in by_version.items() if entry and entry.must]
+    limits = [newest.limits] if newest.limits else []
+    for number, entry in by_version.items():
+        if entry is None:
+            limits.append(f"not in version {number}")
+        elif entry.limits != newest.limits:
+            limits.append(f"in version {number}: {entry.limits or 'any'}")
+    every = len(must) == len(by_version)
+    return replace(newest, must="yes" if every else _in_versions(must), limits="; ".join(limits))
 
 
 def rules(contract: Contract) -> Iterator[str]:
-    """What holds between columns, a sentence each."""
-    return _rules(contract.schema, "")
+    """What holds between columns, a sentence each. What only some of its versions say begins with their number."""
+    by_version = {one.version: list(_rules(one.schema, "")) for one in contract.versions}
+    for rule in dict.fromkeys(rule for found in reversed(by_version.values()) for rule in found):
+        saying = [number for number, found in by_version.items() if rule in found]
+        yield rule if len(saying) == len(by_version) else f"{_in_versions(saying)}: {rule}"
+
+
+def _numbers(contract: Contract) -> str:
+    return ", ".join(str(one.version) for one in contract.versions)
+
+
+def _in_versions(numbers: list[int]) -> str:
+    """`in version 2`, `in version 2 and 3`; empty for none."""
+    return f"in version {_listed([*map(str, numbers)])}" if numbers else ""
 
 
 def _page(contract: Contract) -> str:
@@ -88,7 +122,7 @@ def _page(contract: Contract) -> str:
     rows += ["| column | type | must | what it is |", "|---|---|---|---|"]
     for entry in entries(contract):
         text = f"{entry.description} ({entry.limits})" if entry.limits else entry.description
-        rows.append(f"| `{entry.name}` | {entry.type} | {'yes' if entry.required else ''} | {_escaped(text)} |")
+        rows.append(f"| `{entry.name}` | {entry.type} | {entry.must} | {_escaped(text)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -123,8 +157,8 @@ def _escaped(text: str) -> str:
 
 def _entries(schema: dict[str, Any], prefix: str) -> Iterator[Entry]:
     for name, field in schema["properties"].items():
-        required = name in schema.get("required", [])
-        yield Entry(f"{prefix}{name}", _type(field), required, field.get("description", ""), "; ".join(_limits(field)))
+        must = "yes" if name in schema.get("required", []) else ""
+        yield Entry(f"{prefix}{name}", _type(field), must, field.get("description", ""), "; ".join(_limits(field)))
         if "properties" in field:
             yield from _entries(field, f"{prefix}{name}.")
         elif field["type"] == "array" and "properties" in field["items"]:

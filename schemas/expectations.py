@@ -3,16 +3,17 @@
 The row checks have already set aside every row that breaks its contract, so a critical expectation that fails says that
 a check or a table is wrong, and nothing must be built on it. Warnings say that the batch is unusual.
 
-Only what stands in columns of its own is checked here; the row checks see to what lies inside arrays and objects.
+Only what stands in columns of its own is checked here; the row checks see to what lies inside arrays and objects. Where
+a contract has several versions, what not all of them say is expected of the rows of those that do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from schemas.contract import Contract
+from schemas.contract import Contract, Field
 
 CRITICAL, WARNING = "critical", "warning"
 KEY = ("event_id", "event_date")
@@ -23,7 +24,7 @@ _SIMPLE = {"string", "integer", "number", "boolean"}
 class Expectation:
     """One expectation, in Great Expectations' words.
 
-    kind: its name there, e.g. `expect_column_values_to_not_be_null`. arguments: what it takes. where: column -> value,
+    kind: its name there, e.g. `expect_column_values_to_not_be_null`. arguments: what it takes. where: column -> values,
     a row is held against it only where all of them are so. text: what it says, for people.
     """
 
@@ -35,8 +36,8 @@ class Expectation:
 
 
 def suite(item: Contract) -> list[Expectation]:
-    """Every expectation of the contract, in its columns' order."""
-    simple = {one.name: one for one in item.fields if one.schema["type"] in _SIMPLE}
+    """Every expectation of the contract, in its columns' order; those of older versions alone come last."""
+    simple = _simple(item)
     found = [
         Expectation(
             "expect_table_columns_to_match_set",
@@ -52,14 +53,41 @@ def suite(item: Contract) -> list[Expectation]:
             "event_id, event_date: one row per event",
         ),
     ]
+    versions = {one.version: list(_of_rows(one, item)) for one in reversed(item.versions)}
+    for expected in versions.values():
+        for one in expected:
+            saying = sorted(number for number, others in versions.items() if one in others)
+            if len(saying) < len(versions):
+                one = _only(one, saying)
+            if one not in found:
+                found.append(one)
+    return found
+
+
+def _simple(item: Contract) -> dict[str, Field]:
+    return {one.name: one for one in item.fields if one.schema["type"] in _SIMPLE}
+
+
+def _of_rows(version: Contract, item: Contract) -> Iterator[Expectation]:
+    """What this version of the item says of its rows."""
+    simple = _simple(version)
     for name, one in simple.items():
         if one.required:
-            found.append(_not_null(name))
-        found += _values(name, one.schema)
-    for part in item.schema.get("allOf", []):
+            yield _not_null(name)
+        schema = one.schema
+        if name == "schema_version" and len(item.versions) > 1:
+            schema = {"enum": [known.version for known in item.versions]}
+        yield from _values(name, schema)
+    for part in version.schema.get("allOf", []):
         if "if" in part:
-            found += _conditional(part, simple)
-    return found
+            yield from _conditional(part, simple)
+
+
+def _only(one: Expectation, versions: list[int]) -> Expectation:
+    """The same, of the rows of these versions."""
+    where = one.where | {"schema_version": versions}
+    text = one.text.removesuffix(_under(one.where)) + _under(where)
+    return replace(one, where=where, text=text)
 
 
 def _not_null(name: str, where: dict[str, Any] | None = None) -> Expectation:
@@ -101,7 +129,7 @@ def _limits(schema: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _conditional(part: dict[str, Any], simple: dict[str, Any]) -> Iterator[Expectation]:
+def _conditional(part: dict[str, Any], simple: dict[str, Field]) -> Iterator[Expectation]:
     """An `if` on columns' values, `then` what must be there and within which limits."""
     tests = part["if"]["properties"]
     if not tests.keys() <= simple.keys():

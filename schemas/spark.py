@@ -6,6 +6,9 @@ A payload is parsed once, instants and dates as text, so that their patterns can
 it drops fields it doesn't know, takes 5 for "5" where a text is wanted, and gives null for whatever it cannot read. So
 a row counts as clean only if it has exactly as many names and texts as its typed values account for; that costs two
 passes over the bytes. The few other rows are parsed again, in a way that shows everything, and each breach is named.
+
+The newest version of a contract has the columns of all, so a row is parsed by that one; it is checked by the version
+that it names.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ OfField = Callable[[str], Column]
 
 
 def struct_type(contract: Contract) -> T.StructType:
-    """The contract's columns, in its order, all nullable; a field's description stands in its metadata as comment."""
+    """The contract's columns, in its order, all nullable; a field's description stands in its metadata as comment.
+
+    They are those of all its versions: an older one has none that this one has not."""
     return _struct(contract.schema, typed=True)
 
 
@@ -78,18 +83,28 @@ def reasons(contract: Contract, event: str = "event", raw: str = "raw", column: 
     """array<string>: each breach of a row that `parse` made, as `code:path`, empty where it keeps the contract.
 
     Codes are the validator's; paths are JSON pointers with `*` for an entry of an array. `json:` alone where the
-    payload is no JSON object.
+    payload is no JSON object. A row is held against the version it names, and where it names none of them, against
+    this one.
     """
     one, text = F.col(raw), F.col(column)
 
+    def by_version(of: Callable[[Schema], Column]) -> Column:
+        found = of(contract.schema)
+        for older in contract.older:
+            found = F.when(one["schema_version"] == older.version, of(older.schema)).otherwise(found)
+        return found
+
     def detailed(documents: Column) -> Column:
-        found = _let(documents[0], lambda texts: F.array_distinct(_joined(_object(contract.schema, one, texts, ""))))
+        found = _let(
+            documents[0],
+            lambda texts: by_version(lambda schema: F.array_distinct(_joined(_object(schema, one, texts, "")))),
+        )
         is_object = (F.size(documents) == 1) & documents[0].isNotNull()
         return F.when(is_object, found).otherwise(F.array(F.lit("json:")))
 
     bracketed = F.concat(F.lit("["), _marked(text), F.lit("]"))
     told = _let(F.from_json(bracketed, T.ArrayType(_RAW), OPTIONS), detailed)
-    return F.when(_clean(contract.schema, one, text), _none()).otherwise(told)
+    return F.when(by_version(lambda schema: _clean(schema, one, text)), _none()).otherwise(told)
 
 
 def _let(value: Column, body: Callable[[Column], Column]) -> Column:

@@ -40,9 +40,25 @@ class Reason:
 def validator(contract: Contract) -> Callable[[Event], list[Reason]]:
     """A function from an event to its breaches, none where it keeps the contract. Compiles once; call it often.
 
+    An event is held against the version that it names, and where it names none of them, against this one.
+
     Stricter than JSON Schema in one thing: an integer is written without a fraction and fits into 64 bits (100, not
     100.0), because the parsers of Flink and Spark take nothing else.
     """
+    newest = _validator(contract)
+    if not contract.older:
+        return newest
+    older = {one.version: _validator(one) for one in contract.older}
+
+    def reasons(event: Event) -> list[Reason]:
+        version = contract.of(event).version
+        return older.get(version, newest)(event)
+
+    return reasons
+
+
+def _validator(contract: Contract) -> Callable[[Event], list[Reason]]:
+    """The function for events of this version."""
     compiled = jsonschema_rs.Draft7Validator(contract.schema, validate_formats=True)
     integers = _integers(contract.schema)
 
@@ -141,7 +157,9 @@ def _reasons(contract: Contract, event: Event, error: jsonschema_rs.ValidationEr
                 )
                 yield Reason("unknown_field", pointer([*where, name]), text)
         case "const" if where == ["schema_version"]:
-            text = f"{said}, this reader knows version {limit}; send that one, or bring the reader up to date"
+            known = [str(one.version) for one in contract.versions]
+            those = "version {}; send that one" if len(known) == 1 else "versions {}; send one of those"
+            text = f"{said}, this reader knows {those.format(' and '.join(known))}, or bring the reader up to date"
             yield Reason("version", path, text)
         case "const":
             yield Reason(_code("const", where), path, f"{said}, it must be {_plain(limit)}{under}; correct the sender")

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,7 @@ def list_contracts() -> None:
     table = _table("contract", "topic", "key", "what it is")
     for item in all_contracts():
         what = item.description.split(". ")[0].rstrip(".").replace("`", "")
-        table.add_row(*map(escape, (f"{item.name} v{item.version}", item.topic, "\n".join(item.key_fields), what)))
+        table.add_row(*map(escape, (f"{item.name} {_versions(item)}", item.topic, "\n".join(item.key_fields), what)))
     console.print(table)
 
 
@@ -47,11 +48,14 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="The JSON Schema itself.")] = False,
     flink: Annotated[bool, typer.Option("--flink", help="As Flink SQL columns.")] = False,
     example: Annotated[bool, typer.Option("--example", help="An event that keeps it.")] = False,
+    version: Annotated[
+        int | None, typer.Option("--version", help="This version alone; else the newest, and how older ones differ.")
+    ] = None,
 ) -> None:
     """One contract: its columns with their limits and units, and what holds between them."""
     from schemas.dictionary import entries, rules
 
-    item = _contract(name)
+    item = _contract(name, version)
     if as_json:
         print(json.dumps(item.schema, indent=2, ensure_ascii=False))
         return
@@ -60,11 +64,12 @@ def show(
 
         print(columns(item))
         return
-    passing = [path for path, passes in item.examples() if passes]
+    newest = contract(item.name)
+    passing = [path for path, passes in item.examples() if passes and _version(path, newest) == item.version]
     if example:
         print(passing[0].read_text("utf-8"), end="")
         return
-    _say(f"{item.name} v{item.version}: {item.description}", style="bold")
+    _say(f"{item.name} {_versions(item)}: {item.description}", style="bold")
     _say(
         f"topic {item.topic}, key {', '.join(item.key_fields)}, late by at most {item.max_lateness}, "
         f"kept for {item.retention}\n"
@@ -72,7 +77,7 @@ def show(
     table = _table("column", "type", "must", "what it is, and its limits")
     for entry in entries(item):
         text = f"{entry.description} ({entry.limits})" if entry.limits else entry.description
-        table.add_row(*map(escape, (entry.name, entry.type, "yes" if entry.required else "", text.replace("`", ""))))
+        table.add_row(*map(escape, (entry.name, entry.type, entry.must, text.replace("`", ""))))
     console.print(table)
     for rule in rules(item):
         _say(f"- {rule.replace('`', '')}")
@@ -91,6 +96,8 @@ def check(
 ) -> None:
     """Hold a file's events against their contract. Exit code 1 when one breaks it.
 
+    An event is held against the version that it names. What a newer version must not change (a field's name, type or
+    unit) is refused before anything is looked at.
     Without a file, the contracts' own examples: pass-*.json must keep it, fail-*.json must break it.
     Arrivals are judged as the gate passes them on: numbers of persons replaced, values in their metric's own unit.
     Whether stores and devices are known, and clocks right, only the gate itself can say: grocery ingest file.
@@ -119,22 +126,27 @@ def check(
     raise typer.Exit(1 if broken else 0)
 
 
+_EXAMPLES = ((True, "pass", "keeps"), (False, "fail", "breaks"))
+
+
 def _check_examples(contracts: tuple[Contract, ...]) -> None:
-    """Raises typer.Exit where an example is not what its name says, or a contract has none of a kind."""
+    """Raises typer.Exit where an example is not what its name says, or a version of a contract has none of a kind."""
     checked, wrong = 0, 0
     for item in contracts:
-        examples = list(item.examples())
-        for path, passes in examples:
+        kinds: set[tuple[int, bool]] = set()
+        for path, passes in item.examples():
             checked += 1
+            kinds.add((_version(path, item), passes))
             found = _breaches(path.read_bytes(), item)
             if bool(found) == passes:
                 wrong += 1
                 why = "; ".join(f"{code}: {message}" for code, message in found)
                 _say(f"{_shown(path)}: {why or 'keeps the contract, though by its name it must not'}")
-        for passes, word, does in ((True, "pass", "keeps"), (False, "fail", "breaks")):
-            if passes not in {kind for _, kind in examples}:
+        for number, (passes, word, does) in product((one.version for one in item.versions), _EXAMPLES):
+            if (number, passes) not in kinds:
                 wrong += 1
-                _say(f"{_shown(item.folder)}: no {word}-*.json; write an event that {does} it")
+                of = f" of version {number}" if item.older else ""
+                _say(f"{_shown(item.folder)}: no {word}-*.json{of}; write an event that {does} it")
     _say(f"{checked:,} examples of {len(contracts)} contracts, {wrong:,} to correct", style="red" if wrong else "green")
     if wrong:
         raise typer.Exit(1)
@@ -210,9 +222,19 @@ def _say(text: str, style: str | None = None) -> None:
     console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-def _contract(name: str) -> Contract:
+def _versions(item: Contract) -> str:
+    return ", ".join(f"v{one.version}" for one in item.versions)
+
+
+def _version(example: Path, newest: Contract) -> int:
+    """Which version an example is of: the one it names; the newest where it names none."""
+    event = _object(example.read_bytes())
+    return newest.of(event if isinstance(event, dict) else {}).version
+
+
+def _contract(name: str, version: int | None = None) -> Contract:
     try:
-        return contract(name)
+        return contract(name, version)
     except UnknownContract as error:
         _say(str(error), style="red")
         raise typer.Exit(2) from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from batch_jobs import quality, silver, tables
-from schemas.contract import all_contracts
-from tests.batch_jobs.bronze_rows import a_run, receive
-from tests.fixtures.added import FAILING, PASSING
+from schemas.contract import all_contracts, contract
+from tests.batch_jobs.bronze_rows import a_run, receive, versions
+from tests.fixtures.added import FAILING, FAILING_2, NAME, PASSING, PASSING_2, own_contracts, write, write_2
 
 pytestmark = pytest.mark.integration
 
@@ -37,3 +37,46 @@ def test_its_events_become_rows_of_silver_and_the_rest_is_quarantined_with_reaso
     verdict = quality.quality(spark, a_run(lake, "q1"), [added], tmp_path / "docs")
     assert verdict.failures == []
     assert (verdict.checked[0].contract, verdict.checked[0].rows) == (added.name, 2)
+
+
+def test_a_second_version_joins_the_table_of_the_first_and_each_record_is_judged_by_its_own(
+    spark, tmp_path, added, monkeypatch
+):
+    """What one version forbids is an event of the other: 120 kg passes by the first alone, a scale by the second."""
+    lake = tmp_path / "lake"
+    receive(spark, lake, [PASSING], item=added)
+    silver.silver(spark, a_run(lake, "r1"), [added])
+
+    write_2(write(tmp_path / "grown"))
+    heavy = PASSING | {"event_id": "cart-17-3", "weight": 120}
+    aside = {
+        "maximum:/weight": FAILING_2["over-hundred"],
+        "required:/scale": FAILING_2["no-scale"],
+        "unknown_field:/scale": heavy | {"scale": "s-7"},
+        "unknown_field:/parts/*/tare": heavy | {"parts": PASSING_2["parts"]},
+        "version:/schema_version": PASSING_2 | {"schema_version": 3},
+        "type:/schema_version": PASSING | {"schema_version": "1"},
+    }
+    with own_contracts(tmp_path / "grown", monkeypatch):
+        both = contract(NAME)
+        receive(spark, lake, [PASSING_2, heavy, *aside.values()], item=both, first_offset=1)
+        (done,) = silver.silver(spark, a_run(lake, "r2"), [both])
+        assert (done.inserted, done.duplicate, done.quarantined) == (2, 0, 6)
+        path = tables.path_of(str(lake), "silver", both.table)
+        rows = tables.read(spark, path).orderBy("schema_version", "weight").collect()
+        assert [(row.event_id, row.weight, row.scale, [part.tare for part in row.parts]) for row in rows] == [
+            ("cart-17-1", 4.25, None, [None]),
+            ("cart-17-3", 120, None, [None]),
+            ("cart-17-9", 4.25, "s-7", [0.015]),
+        ]
+        assert [part.product_id for row in rows for part in row.parts] == ["4011"] * 3
+        kept = tables.read(spark, tables.path_of(str(lake), "quarantine", both.table)).orderBy("offset")
+        for why, row in zip(aside, kept.collect(), strict=True):
+            assert why in row.reasons
+
+        before = versions(spark, lake)
+        silver.silver(spark, a_run(lake, "r3"), [both])
+        assert versions(spark, lake) == before
+        assert tables.snapshot(spark, path).reader_version == 1
+        verdict = quality.quality(spark, a_run(lake, "q1"), [both], tmp_path / "docs")
+        assert (verdict.failures, verdict.checked[0].rows) == ([], 3)

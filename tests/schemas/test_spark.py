@@ -7,6 +7,7 @@ import pytest
 
 from schemas import all_contracts, contract
 from schemas.validate import validator
+from tests.fixtures.added import PASSING, PASSING_2
 from tests.schemas.breaches import breaches
 
 pytestmark = pytest.mark.integration
@@ -43,6 +44,11 @@ def test_spark_and_the_validator_agree_on_every_example_and_on_each_with_one_thi
         *(json.dumps(event, indent=1, separators=(" ,", " :")) for event in spaced),
         *(re.sub(r"(?<=\w)a(?=\w*\")", r"\\u0061", json.dumps(event)) for event in examples),
     ]
+    assert_agreed(spark, item, events, texts)
+
+
+def assert_agreed(spark, item, events, texts):
+    """Spark says of each text what the validator says of its event."""
     check = validator(item)
     differ = []
     for event, text, said in zip(events, texts, spark_says(spark, item, texts), strict=True):
@@ -50,6 +56,14 @@ def test_spark_and_the_validator_agree_on_every_example_and_on_each_with_one_thi
         if set(said) != wanted:
             differ.append((text[:400], sorted(said), sorted(wanted)))
     assert not differ, differ[:5]
+
+
+def test_spark_and_the_validator_agree_on_the_version_that_judges_an_event(spark, grown):
+    named = [1, 2, 3, "1", 1.0, 2.0, True, None]
+    events = [event | {"schema_version": version} for event in (PASSING, PASSING_2) for version in named]
+    events += [breach.event for event in (PASSING, PASSING_2) for breach in breaches(grown.of(event), event)]
+    texts = [json.dumps(event, separators=(",", ":")) for event in events]
+    assert_agreed(spark, grown, events, texts)
 
 
 def test_what_is_no_json_object_is_called_that(spark):
