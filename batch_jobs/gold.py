@@ -4,6 +4,9 @@ A run goes on from the gold that is there: it recomputes what new rows of silver
 new and changes nothing. It builds from nothing where that would not do: no gold yet, another dbt project than the one
 that built it, rows gone from silver, or asked for. dbt works on a copy; only a build without a failed test takes the
 old file's place, so readers never see half a gold or a wrong one.
+
+Days that expired from silver (audit.expiries) are not gone in that sense: their facts stay as they are, and a build
+from nothing brings them over (dbt/macros/expired.sql).
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import duckdb
 
+from batch_jobs.tables import path_of
 from schemas.contract import all_contracts
 
 DBT = Path(__file__).resolve().parent.parent / "dbt"
@@ -54,7 +59,8 @@ class GoldResult:
     """models: built; tests: passed; warnings: tests of severity warn that found rows; failures: what stopped gold.
 
     replaced: whether the new tables took the old ones' place. from_nothing: why it did not go on from the gold that was
-    there, empty where it did. seconds: the whole run. log: dbt's log file.
+    there, empty where it did. brought_over: from nothing, but with the facts of days that expired from silver, of which
+    contract before which date. seconds: the whole run. log: dbt's log file.
     """
 
     models: int = 0
@@ -63,6 +69,7 @@ class GoldResult:
     failures: list[Failure] = field(default_factory=list)
     replaced: bool = False
     from_nothing: str = ""
+    brought_over: dict[str, date] = field(default_factory=dict)
     seconds: float = 0.0
     log: Path = Path()
 
@@ -74,7 +81,7 @@ Progress = Callable[[int, int, str], None]
 def build(
     lake: str, gold_path: Path, logs: Path, on_progress: Progress | None = None, full: bool = False
 ) -> GoldResult:
-    """Run `dbt build` over <lake>/silver into gold_path. full: from nothing, whatever is there.
+    """Run `dbt build` over <lake>/silver into gold_path. full: from nothing, but for days that have expired.
 
     Raises MissingSilver, or GoldError where dbt could not run at all; failed models and tests are in the result.
     """
@@ -86,12 +93,20 @@ def build(
     fresh.parent.mkdir(parents=True)
     made_by = _fingerprint(lake)
     result = GoldResult(log=logs.resolve() / "dbt" / "dbt.log")
-    result.from_nothing = "asked for" if full else _why_from_nothing(gold_path, made_by)
+    expired = first_kept(lake)
+    aside = set_aside_as(gold_path)
+    old = gold_path if gold_path.exists() or not aside.exists() else aside
+    result.from_nothing = "asked for" if full else _why_from_nothing(old, made_by, expired)
+    if old == aside:
+        result.from_nothing = "an erasure set the old one aside"
+    if result.from_nothing and expired and old.exists():
+        _check_bringable(old, lake, expired)
+        result.brought_over = expired
     result.log.parent.mkdir(parents=True, exist_ok=True)
     outcome = work / "target" / "run_results.json"
     outcome.unlink(missing_ok=True)
-    if not result.from_nothing:
-        shutil.copyfile(gold_path, fresh)
+    if result.brought_over or not result.from_nothing:
+        shutil.copyfile(old, fresh)
     command = ["build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "exposure"]
     command += ["--full-refresh"] if result.from_nothing else []
     last_lines = _run_dbt(command, lake, fresh, work / "target", result.log, on_progress)
@@ -99,8 +114,11 @@ def build(
         raise GoldError(f"dbt did not run; its log is {result.log}. It said:\n" + "\n".join(last_lines))
     _take_results(outcome, result)
     if not result.failures:
-        _sign(fresh, made_by)
+        _sign(fresh, made_by, lake)
+        if result.brought_over:
+            _rewrite(fresh, work / "target" / "manifest.json")
         os.replace(fresh, gold_path)
+        aside.unlink(missing_ok=True)
         result.replaced = True
     result.seconds = time.monotonic() - started
     return result
@@ -143,7 +161,68 @@ def _fingerprint(lake: str) -> str:
     return digest.hexdigest()
 
 
-def _why_from_nothing(gold_path: Path, made_by: str) -> str:
+def first_kept(lake: str) -> dict[str, date]:
+    """The first date that silver keeps, of each contract of which days have expired."""
+    path = path_of(lake, "audit", "expiries")
+    if not (Path(path) / "_delta_log").is_dir():
+        return {}
+    import_delta()
+    with duckdb.connect() as connection:
+        connection.execute("LOAD delta")
+        return dict(connection.execute(_FIRST_KEPT, [path]).fetchall())
+
+
+_FIRST_KEPT = "SELECT contract, max(kept_from) FROM delta_scan(?) GROUP BY contract ORDER BY contract"
+
+
+def set_aside_as(gold_path: Path) -> Path:
+    """Where an erasure puts a gold that has facts of expired days, until the next one has brought them over."""
+    return gold_path.with_name(f"{gold_path.stem}-before-erasure{gold_path.suffix}")
+
+
+def _check_bringable(old: Path, lake: str, expired: dict[str, date]) -> None:
+    """Raises GoldError: what is only in there must not be replaced by what is without it, nor mixed with another's."""
+    days = ", ".join(f"{contract} before {first}" for contract, first in expired.items())
+    try:
+        with connect(old) as gold:
+            of_lake = gold.execute(_OF_LAKE).fetchall() and gold.execute(f"SELECT lake FROM {_SIGNED}").fetchall()
+    except duckdb.Error as error:
+        raise GoldError(
+            f"{old}: cannot be read ({str(error).splitlines()[0]}), and only it has the facts of days that expired "
+            f"from silver: {days}; restore it, or move it away to build gold without them"
+        ) from error
+    here = str(Path(lake).resolve())
+    if of_lake and of_lake != [(here,)]:
+        raise GoldError(
+            f"{old}: is of the lake {of_lake[0][0]}, not of {here}, from whose silver days have expired ({days}): "
+            "their facts can only come from a gold of the same lake. Move it away, or use another workspace (-w)"
+        )
+
+
+_OF_LAKE = "SELECT 1 FROM duckdb_columns() WHERE table_name = 'made_by' AND column_name = 'lake'"
+
+
+def _rewrite(gold: Path, manifest: Path) -> None:
+    """Leave out what another release's models left, and the old rows that DuckDB keeps until their room is needed."""
+    nodes = json.loads(manifest.read_text("utf-8"))["nodes"].values()
+    made = {(one["schema"], one["alias"]) for one in nodes if one["resource_type"] == "model"}
+    with duckdb.connect(str(gold)) as connection:
+        there = connection.execute(
+            "SELECT table_schema, table_name, table_type FROM information_schema.tables"
+        ).fetchall()
+        for schema, name, kind in there:
+            if (schema, name) not in made and f"{schema}.{name}" != _SIGNED:
+                connection.execute(f'DROP {"VIEW" if kind == "VIEW" else "TABLE"} {schema}."{name}"')
+    copy = gold.parent / "rewritten" / gold.name
+    copy.parent.mkdir()
+    with duckdb.connect() as connection:
+        name = f'"{gold.stem}"'
+        connection.execute(f"LOAD delta; ATTACH '{gold}' AS {name} (READ_ONLY); ATTACH '{copy}' AS rewritten")
+        connection.execute(f"COPY FROM DATABASE {name} TO rewritten")
+    os.replace(copy, gold)
+
+
+def _why_from_nothing(gold_path: Path, made_by: str, expired: dict[str, date]) -> str:
     """Why a run cannot go on from this gold; empty where it can."""
     if not gold_path.exists():
         return "there was none"
@@ -151,28 +230,47 @@ def _why_from_nothing(gold_path: Path, made_by: str) -> str:
         with connect(gold_path) as gold:
             if gold.sql(f"SELECT fingerprint FROM {_SIGNED}").fetchall() != [(made_by,)]:
                 return "the models, DuckDB or the lake are others"
-            gone = [source.removeprefix("stg_") for source in _shrunk(gold)]
+            gone = [source.removeprefix("stg_") for source in _shrunk(gold, expired)]
     except duckdb.Error as error:
         return f"the old one cannot be read: {str(error).splitlines()[0]}"
     return f"rows are gone from silver's {', '.join(gone)}" if gone else ""
 
 
-def _shrunk(gold: duckdb.DuckDBPyConnection) -> list[str]:
-    """Staging models that have fewer rows of some batch than were read: nobody knows any more which facts had them."""
+def _shrunk(gold: duckdb.DuckDBPyConnection, expired: dict[str, date]) -> list[str]:
+    """Staging models that have fewer rows of some batch and day than were read: nobody knows any more which facts had
+    them. Days that have expired are not asked about."""
+    first = {_staging(contract): day for contract, day in expired.items()}
     sources = [source for (source,) in gold.sql(f"SELECT DISTINCT source FROM {_READ} ORDER BY 1").fetchall()]
     fewer = """
         SELECT 1
-        FROM (SELECT loaded_at, row_count FROM {read} WHERE source = '{source}') AS known
-        LEFT JOIN (SELECT loaded_at, count(*) AS n FROM main_staging.{source} GROUP BY 1) AS there USING (loaded_at)
+        FROM (
+            SELECT loaded_at, event_date, row_count FROM {read} WHERE source = '{source}' AND event_date >= '{first}'
+        ) AS known
+        LEFT JOIN (
+            SELECT loaded_at, event_date, count(*) AS n
+            FROM main_staging.{source}
+            WHERE event_date >= '{first}'
+            GROUP BY ALL
+        ) AS there USING (loaded_at, event_date)
         WHERE coalesce(there.n, 0) < known.row_count
         LIMIT 1
     """
-    return [source for source in sources if gold.sql(fewer.format(read=_READ, source=source)).fetchall()]
+    return [
+        source
+        for source in sources
+        if gold.sql(fewer.format(read=_READ, source=source, first=first.get(source, date(1900, 1, 1)))).fetchall()
+    ]
 
 
-def _sign(fresh: Path, made_by: str) -> None:
+def _staging(contract: str) -> str:
+    """The staging model of a contract; dbt/macros/expired.sql has the same list."""
+    return "stg_alert_events" if contract == "alert" else f"stg_{contract.replace('-', '_')}"
+
+
+def _sign(fresh: Path, made_by: str, lake: str) -> None:
     with duckdb.connect(str(fresh)) as gold:
-        gold.execute(f"CREATE OR REPLACE TABLE {_SIGNED} AS SELECT ? AS fingerprint", [made_by])
+        says = [made_by, str(Path(lake).resolve())]
+        gold.execute(f"CREATE OR REPLACE TABLE {_SIGNED} AS SELECT ? AS fingerprint, ? AS lake", says)
 
 
 def _check_silver(lake: str) -> None:

@@ -3,7 +3,11 @@
     expire (whole partitions, by the contract's x-retention) -> compact -> vacuum -> check
 
 A second run on the same day finds nothing to expire or compact, and deletes nothing. A run that was killed is taken up
-by the next one: what had expired until then is read from Delta's history and counted then, once.
+by the next one: what had expired until then is read from Delta's history and counted then, once. What a table's log
+says was deleted is held against its rows before and after.
+
+From which date on silver keeps events is recorded before older ones go (audit.expiries): gold tells by it what expired
+from what was lost, and keeps the facts of the one.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from batch_jobs import tables
-from batch_jobs.errors import BatchError, LakeError, explain
+from batch_jobs.errors import BatchError, CountsDontAddUp, LakeError, explain
 from batch_jobs.run import Run
 from batch_jobs.tables import Layout, Snapshot
 from schemas.contract import Contract
@@ -149,7 +153,7 @@ def expires_before(item: Contract, at: datetime) -> date | None:
 
 
 def _expire(spark: SparkSession, run: Run, layout: Layout, item: Contract, result: Kept, dry_run: bool) -> None:
-    """Delete whole partitions; bronze rows are counted in audit.dispositions. Raises LakeError."""
+    """Delete whole partitions; bronze rows are counted in audit.dispositions. Raises LakeError, CountsDontAddUp."""
     first = expires_before(item, run.at)
     if first is None:
         return
@@ -164,10 +168,35 @@ def _expire(spark: SparkSession, run: Run, layout: Layout, item: Contract, resul
 
         if is_bronze:
             check_silver_is_up_to_date(spark, run.lake, item)
+        elif layout.path == tables.silver_layout(run.lake, item).path:
+            _record_silver(spark, run, item, first)
         with marked(spark, f"{EXPIRED} {run.id}"):
             DeltaTable.forPath(spark, layout.path).delete(past)
+        if not is_bronze:
+            for commit in commits(spark, layout.path, EXPIRED):
+                if commit.by == run.id:
+                    check_expired(spark, layout.path, commit)
     if is_bronze:
         record_bronze(spark, run, item, EXPIRED)
+
+
+def _record_silver(spark: SparkSession, run: Run, item: Contract, first: date) -> None:
+    """Before the rows go: a gold that found them gone, and no word of it, would take them for lost."""
+    layout = tables.expiries_layout(run.lake)
+    tables.ensure(spark, layout)
+    silver = tables.snapshot(spark, tables.path_of(run.lake, "silver", item.table))
+    row = (run.id, item.name, first, datetime.now(UTC), silver.id)
+    spark.createDataFrame([row], layout.columns).coalesce(1).write.format("delta").mode("append").save(layout.path)
+
+
+def check_expired(spark: SparkSession, path: str, commit: Commit) -> None:
+    """Raises CountsDontAddUp where the table lost another number of rows than its log says."""
+    before, after = (tables.read(spark, path, version).count() for version in (commit.version - 1, commit.version))
+    if before - after != commit.rows:
+        raise CountsDontAddUp(
+            f"{path}: version {commit.version} says that {commit.rows:,} rows expired, but there were {before:,} "
+            f"before it and {after:,} after; they are not counted as {EXPIRED}: see `DESCRIBE HISTORY` for what it did"
+        )
 
 
 def check_silver_is_up_to_date(spark: SparkSession, lake: str, item: Contract) -> None:
@@ -195,7 +224,7 @@ def record_bronze(spark: SparkSession, run: Run, item: Contract, disposition: st
     """Write how many bronze rows got this disposition since silver's last run, and that silver is done up to here.
 
     Counted from Delta's history, so that a run that was killed after its write is counted by the next one, once.
-    always: also where there are none, so that silver asks for no version before this one.
+    always: also where there are none, so that silver asks for no version before this one. Raises CountsDontAddUp.
     """
     from batch_jobs.silver import progress
 
@@ -207,7 +236,11 @@ def record_bronze(spark: SparkSession, run: Run, item: Contract, disposition: st
     after = progress(spark, run.lake).get((item.name, now.id, silver_id), -1)
     if after == now.version:
         return
-    rows = sum(one.rows for one in commits(spark, path, disposition) if one.version > after)
+    found = [one for one in commits(spark, path, disposition) if one.version > after]
+    if disposition == EXPIRED:
+        for one in found:
+            check_expired(spark, path, one)
+    rows = sum(one.rows for one in found)
     if not rows and not always:
         return
     row = (run.id, item.name, disposition, rows, datetime.now(UTC), now.id, now.version, silver_id)

@@ -2,8 +2,8 @@
 
 COPY of a Delta table's folder would read files that Delta has removed; so it is told the files of one snapshot by name.
 Silver on Redshift has a table's columns without its partition column, which stands in no Parquet file. The audit's
-tables that gold reads (dispositions, quality, findings, volumes) come the same way; without them their models have no
-rows.
+tables that gold reads (dispositions, quality, findings, volumes, expiries) come the same way; without them their models
+have no rows, and days that expired look lost.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@
 <lake>/audit/volumes        how many events of each contract a store's business date has, and how new the newest is
 <lake>/audit/files          what became of each landed file
 <lake>/audit/erasures       what was erased on whose request, by run and table; never of whom
+<lake>/audit/expiries       from which event date on silver keeps a contract's events, each time that older ones went
 
 Dates are UTC. Every table stays at Delta's reader version 1, which is what Athena reads.
 """
@@ -56,6 +57,7 @@ _FILES = """run_id string, contract string, object_key string, etag string, byte
     state string, rows long, reason string, accepted boolean, at timestamp, bronze_id string"""
 _ERASURES = """run_id string, reference string, table_name string, rows long, at timestamp,
     table_id string, table_version long"""
+_EXPIRIES = "run_id string, contract string, kept_from date, at timestamp, silver_id string"
 # Columns that are in no contract.
 _COMMENTS = {
     "payload": "The record as received, JSON; what is no UTF-8 as `base64:` and its base64",
@@ -115,6 +117,7 @@ _COMMENTS = {
     "reason": "Why it is not loaded: a word for queries, what is wrong, what to do",
     "reference": "The request that was carried out, as its giver names it",
     "table_name": "The table, as layer.name",
+    "kept_from": "The first event date that silver keeps; older ones expired",
     "table_id": "Delta's id of the table",
     "table_version": "Version of the table that the erasure wrote",
 }
@@ -234,9 +237,21 @@ def erasures_layout(lake: str) -> Layout:
     return Layout(path_of(lake, "audit", "erasures"), _columns(_ERASURES), "What was erased on which request")
 
 
+def expiries_layout(lake: str) -> Layout:
+    return Layout(path_of(lake, "audit", "expiries"), _columns(_EXPIRIES), "From which date on silver keeps events")
+
+
 def audit_layouts(lake: str) -> list[Layout]:
     """The tables that belong to no contract."""
-    found = (dispositions_layout, quality_layout, findings_layout, volumes_layout, files_layout, erasures_layout)
+    found = (
+        dispositions_layout,
+        quality_layout,
+        findings_layout,
+        volumes_layout,
+        files_layout,
+        erasures_layout,
+        expiries_layout,
+    )
     return [layout(lake) for layout in found]
 
 

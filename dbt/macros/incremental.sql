@@ -1,6 +1,6 @@
 {#- A run that goes on recomputes what was touched since the last one: by new rows of silver, known by `loaded_at`, and by
     new versions of dimensions. int_silver_batch says which rows are new, int_touched_* what they touch; a fact's
-    `touched` (in its meta) says which of its rows that are. docs/decisions.md has the why.
+    `touched` (in its meta) says which of its rows that are; none means all of them. docs/decisions.md has the why.
 
     What a model does when it goes on stands under `if goes_on()`: also true when dbt parses, so that it sees the refs. -#}
 {% macro goes_on() %}{{ return(not execute or (model.resource_type == 'model' and is_incremental())) }}{% endmacro %}
@@ -37,7 +37,7 @@
     by: model with a row for each thing touched; key: columns that are the same in both; at: a column of the fact that is
     in the span of `by` (from from_utc to to_utc, not included, or the columns named so); only: condition on `touched`. -#}
 {% macro is_touched(touched, alias) -%}
-{{ return(touched_condition(touched, alias, ref) if goes_on() else 'true') }}
+{{ return(touched_condition(touched, alias, ref) if touched and goes_on() else 'true') }}
 {%- endmacro %}
 
 {#- find: gives the relation of a model by its name. -#}
@@ -71,11 +71,13 @@
 {% macro default__get_incremental_touched_sql(arguments) %}
     {%- set columns = get_quoted_csv(arguments.dest_columns | map(attribute='name')) -%}
     delete from {{ arguments.target_relation }}
-    where {{ is_touched(config.get('meta').touched, arguments.target_relation.identifier) }};
+    where {{ is_touched(config.get('meta').touched, arguments.target_relation.identifier) }}
+    {{- may_go(arguments.target_relation) }};
 
     insert into {{ arguments.target_relation }} ({{ columns }})
     select {{ columns }}
-    from {{ arguments.temp_relation }}
+    from {{ arguments.temp_relation }} as computed
+    {{- may_come(arguments.target_relation, 'computed') }}
 {% endmacro %}
 
 {#- Athena has no transactions, so there one MERGE does both: a run that is killed leaves a table as it was or as it is to
@@ -98,7 +100,8 @@
     merge into {{ target_relation }} as kept
     using (
         select false as is_gone, {{ names | join(', ') }}
-        from {{ tmp_relation }}
+        from {{ tmp_relation }} as computed
+        {{- may_come(target_relation, 'computed') }}
 
         union all
 
@@ -106,6 +109,7 @@
             {%- for name in names %}, {{ name if name in grain else 'null' }}{% endfor %}
         from {{ target_relation }}
         where {{ is_touched(config.get('meta').touched, target_relation.identifier) }}
+        {{- may_go(target_relation) }}
     ) as found
     on found.is_gone
         {%- for name in grain %}

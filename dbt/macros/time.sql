@@ -22,6 +22,14 @@
 {% macro duckdb__utc(stamp) %}({{ stamp }} at time zone 'UTC'){% endmacro %}
 
 
+{#- A row's partition of silver. Its column stands in no Parquet file, so COPY brings none into Redshift. -#}
+{% macro event_date() %}{{ return(adapter.dispatch('event_date')()) }}{% endmacro %}
+
+{% macro default__event_date() %}event_date{% endmacro %}
+
+{% macro redshift__event_date() %}cast(event_time as date){% endmacro %}
+
+
 {#- Wall-clock time in a zone (IANA name) of a UTC instant. -#}
 {% macro local_time(instant_utc, zone) %}{{ return(adapter.dispatch('local_time')(instant_utc, zone)) }}{% endmacro %}
 

@@ -152,6 +152,7 @@ def gold(full: Full = False) -> None:
 
     Recomputes what new rows of silver touch, however late they are. Builds from nothing where there is no gold yet,
     where the models have changed or rows are gone from silver. What was changed in silver in place needs `--full`.
+    Facts of days that `grocery batch maintain` let expire are taken over from the gold that was there.
 
     Refuses while a critical expectation of the quality gate stands open. Exit code 1: a model or a test failed; then
     the old gold stays.
@@ -558,6 +559,7 @@ class AtWork:
         """Whether nothing is left of them."""
         from batch_jobs.erasure import erase
         from batch_jobs.errors import BatchError, explain
+        from batch_jobs.gold import set_aside_as
         from grocery.commands.upkeep import drop_gold, drop_pages, elsewhere, show_erased
         from grocery.settings import settings
 
@@ -584,14 +586,15 @@ class AtWork:
         where = settings()
         pages = drop_pages(where.data_docs, about)
         failed = False
-        if drop_gold(where.gold_path):
+        if drop_gold(where.gold_path, self.run.lake):
             try:
                 self.gold()
             except (typer.Exit, _Stop) as error:
                 failed = True
                 if isinstance(error, _Stop):
                     self.console.print(f"gold is gone and not rebuilt: {error}", markup=False, soft_wrap=True)
-        places = [where.gold_path, where.gold_path.parent / "dbt", where.data_docs, where.report_path, where.logs]
+        golds = [where.gold_path, set_aside_as(where.gold_path), where.gold_path.parent / "dbt"]
+        places = [*golds, where.data_docs, where.report_path, where.logs]
         rest = elsewhere(places, about)
         show_erased(self.console, erased, rest, pages, dry_run=False)
         return erased.complete and not (failed or rest.hits or rest.unread)
@@ -863,6 +866,11 @@ def show_gold(console: Console, result: GoldResult) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if result.brought_over:
+        days = ", ".join(f"{contract} before {first}" for contract, first in result.brought_over.items())
+        console.print(
+            f"  expired from silver, so their facts are the old gold's: {days}", highlight=False, soft_wrap=True
+        )
     for one in (*result.failures, *result.warnings):
         colour = "red" if one in result.failures else "yellow"
         console.print(f"  [{colour}]{one.status}[/{colour}] {one.name}: {one.message}", highlight=False, soft_wrap=True)

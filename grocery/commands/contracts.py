@@ -185,7 +185,13 @@ def derived() -> dict[Path, str]:
     from schemas.dictionary import dictionary, marts
 
     contracts = all_contracts()
-    of_gold = (tables.dispositions_layout, tables.quality_layout, tables.findings_layout, tables.volumes_layout)
+    of_gold = (
+        tables.dispositions_layout,
+        tables.quality_layout,
+        tables.findings_layout,
+        tables.volumes_layout,
+        tables.expiries_layout,
+    )
     return {
         PROJECT / "chain" / "rules" / "rules.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False)
         + "\n",

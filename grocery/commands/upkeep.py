@@ -104,12 +104,18 @@ def drop_pages(docs: Path, found: Sought) -> int:
     return len(hits)
 
 
-def drop_gold(gold: Path) -> bool:
+def drop_gold(gold: Path, lake: str) -> bool:
     """Delete the DuckDB file and what dbt left beside it; whether there was one. Erased values must not outlive a
-    rebuild that fails, so it goes first."""
+    rebuild that fails, so it goes first. Where days have expired from silver, only that file has their facts: it is set
+    aside, where nobody reads it, until the next gold has taken them over without the persons in them."""
     import shutil
 
-    there = gold.exists()
+    from batch_jobs.gold import first_kept, set_aside_as
+
+    aside = set_aside_as(gold)
+    there = gold.exists() or aside.exists()
+    if gold.exists() and first_kept(lake):
+        gold.replace(aside)
     for file in (gold, gold.with_name(f"{gold.name}.wal")):
         file.unlink(missing_ok=True)
     shutil.rmtree(gold.parent / "dbt", ignore_errors=True)

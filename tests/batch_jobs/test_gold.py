@@ -1,5 +1,6 @@
 """Building gold: what stops it, and what it leaves alone."""
 
+from datetime import date
 from itertools import chain
 
 import duckdb
@@ -7,8 +8,9 @@ import pytest
 
 from batch_jobs import gold as gold_module
 from batch_jobs.gold import GoldError, MissingSilver, NoGold, build, connect
+from schemas.contract import all_contracts
 from tests.fixtures.gold import example_events
-from tests.fixtures.silver import write_silver
+from tests.fixtures.silver import write_audit, write_silver
 
 TABLES = (
     "dim_store",
@@ -94,34 +96,69 @@ def test_a_failed_test_stops_gold_and_keeps_the_old_one(tmp_path):
 
 @pytest.fixture
 def old_gold(tmp_path):
-    """A gold as small as can be: one batch of `stores` with two rows was read, and both are there."""
+    """A gold as small as can be: one batch of `orders` with a row of each of two days was read, and both are there."""
     path = tmp_path / "gold.duckdb"
     with duckdb.connect(str(path)) as gold:
         gold.execute("CREATE SCHEMA main_intermediate; CREATE SCHEMA main_staging")
-        gold.execute("CREATE TABLE main_staging.stg_stores AS SELECT 1 AS loaded_at FROM range(2)")
-        gold.execute("CREATE TABLE main_intermediate.int_silver_read (source TEXT, loaded_at INT, row_count INT)")
-        gold.execute("INSERT INTO main_intermediate.int_silver_read VALUES ('stg_stores', 1, 2)")
-    gold_module._sign(path, "these models")
+        gold.execute("CREATE TABLE main_staging.stg_orders (loaded_at INT, event_date DATE)")
+        gold.execute("INSERT INTO main_staging.stg_orders VALUES (1, '2026-10-01'), (1, '2026-10-02')")
+        gold.execute(
+            "CREATE TABLE main_intermediate.int_silver_read AS "
+            "SELECT 'stg_orders' AS source, *, 1 AS row_count FROM main_staging.stg_orders"
+        )
+    gold_module._sign(path, "these models", "lake")
     return path
 
 
+def why(gold, models="these models", **first_kept):
+    return gold_module._why_from_nothing(gold, models, first_kept)
+
+
 def test_a_run_goes_on_from_a_gold_of_the_same_models_and_all_it_has_read(old_gold):
-    assert gold_module._why_from_nothing(old_gold, "these models") == ""
+    assert why(old_gold) == ""
 
 
 def test_other_models_mean_a_gold_from_nothing(old_gold):
-    assert gold_module._why_from_nothing(old_gold, "other models") == "the models, DuckDB or the lake are others"
+    assert why(old_gold, "other models") == "the models, DuckDB or the lake are others"
 
 
-def test_rows_that_are_gone_from_silver_mean_a_gold_from_nothing(old_gold):
+def test_rows_that_are_gone_from_silver_mean_a_gold_from_nothing_but_not_those_of_days_that_expired(old_gold):
     with duckdb.connect(str(old_gold)) as gold:
-        gold.execute("DELETE FROM main_staging.stg_stores WHERE rowid = 0")
-    assert gold_module._why_from_nothing(old_gold, "these models") == "rows are gone from silver's stores"
+        gold.execute("DELETE FROM main_staging.stg_orders WHERE event_date = '2026-10-01'")
+    assert why(old_gold) == "rows are gone from silver's orders"
+    assert why(old_gold, orders=date(2026, 10, 2)) == ""
+    assert why(old_gold, alert=date(2026, 10, 2)) == why(old_gold, orders=date(2026, 10, 1)) == why(old_gold)
+
+
+def test_every_contract_of_gold_has_the_staging_model_that_the_expiry_goes_by():
+    macro = (gold_module.DBT / "macros/expired.sql").read_text("utf-8")
+    models = {path.stem for path in (gold_module.DBT / "models/staging").glob("stg_*.sql")}
+    for item in all_contracts():
+        if gold_module._staging(item.name) in models:
+            assert f"'{gold_module._staging(item.name)}': '{item.table}'" in macro
 
 
 def test_a_gold_that_an_older_release_built_is_not_gone_on_from(tmp_path):
     duckdb.connect(str(tmp_path / "gold.duckdb")).close()
-    assert "cannot be read" in gold_module._why_from_nothing(tmp_path / "gold.duckdb", "these models")
+    assert "cannot be read" in why(tmp_path / "gold.duckdb")
+
+
+def test_an_unreadable_gold_that_alone_has_the_facts_of_expired_days_is_not_replaced(tmp_path):
+    write_silver(tmp_path / "lake", ())
+    write_audit(tmp_path / "lake", [("expiries", {"contract": "orders", "kept_from": "2026-10-01T00:00:00Z"})])
+    (tmp_path / "gold.duckdb").write_text("broken")
+    with pytest.raises(
+        GoldError, match="only it has the facts of days that expired from silver: orders before 2026-10-01"
+    ):
+        build(str(tmp_path / "lake"), tmp_path / "gold.duckdb", tmp_path / "logs")
+    assert (tmp_path / "gold.duckdb").read_text() == "broken"
+
+
+def test_a_gold_of_another_lake_does_not_give_its_expired_days(old_gold, tmp_path):
+    days = {"orders": date(2026, 10, 2)}
+    gold_module._check_bringable(old_gold, "lake", days)
+    with pytest.raises(GoldError, match=r"is of the lake .*, from whose silver days have expired \(orders before 2026"):
+        gold_module._check_bringable(old_gold, str(tmp_path), days)
 
 
 def test_a_changed_model_and_another_lake_change_the_fingerprint(tmp_path, monkeypatch):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from batch_jobs import maintenance, silver, tables
-from batch_jobs.errors import LakeError
+from batch_jobs import gold, maintenance, silver, tables
+from batch_jobs.errors import CountsDontAddUp, LakeError
 from batch_jobs.maintenance import Kept, expires_before, maintain
 from batch_jobs.run import Run
 from schemas.contract import all_contracts, contract
@@ -36,6 +36,7 @@ class Maintained:
     planned: list[Kept]
     untouched: bool
     done: dict[str, Kept]
+    first_kept_by_plan: dict[str, date]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,7 @@ def maintained(spark, tmp_path_factory) -> Maintained:
     before = versions(spark, lake)
     planned = maintain(spark, a_run(lake, "plan"), [SHORT], dry_run=True)
     untouched = versions(spark, lake) == before
+    by_plan = gold.first_kept(str(lake))
     # A run that was killed after it had deleted, before it had counted.
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(maintenance, "record_bronze", lambda *_, **__: (_ for _ in ()).throw(LakeError("killed")))
@@ -58,7 +60,7 @@ def maintained(spark, tmp_path_factory) -> Maintained:
     long_ago = (datetime.now(UTC) - maintenance.VACUUM_AFTER - timedelta(days=1)).timestamp()
     os.utime(orphan, (long_ago, long_ago))
     done = maintain(spark, a_run(lake, "m1"), [SHORT])
-    return Maintained(lake, planned, untouched, {one.table: one for one in done})
+    return Maintained(lake, planned, untouched, {one.table: one for one in done}, by_plan)
 
 
 def test_a_dry_run_says_what_would_go_and_writes_nothing(maintained):
@@ -69,6 +71,7 @@ def test_a_dry_run_says_what_would_go_and_writes_nothing(maintained):
         ("audit.dispositions", 0, 0, ""),
     ]
     assert maintained.untouched
+    assert maintained.first_kept_by_plan == {}
 
 
 def test_what_is_past_its_retention_goes_and_bronze_counts_it_once(spark, maintained):
@@ -78,6 +81,32 @@ def test_what_is_past_its_retention_goes_and_bronze_counts_it_once(spark, mainta
         assert {row[day] for row in found} <= {NOON.date()}
     expired = [one for one in dispositions(spark, maintained.lake) if one[1] == "expired"]
     assert expired == [("m1", "expired", 3)]
+
+
+def test_gold_can_read_from_which_day_on_silver_keeps_events(maintained):
+    first = (NOON + timedelta(days=1)).date() - timedelta(days=30)
+    assert gold.first_kept(str(maintained.lake)) == {"sensor-readings": first}
+    assert OLD.date() < first < NOON.date()
+
+
+@pytest.mark.parametrize(("layer", "rows"), [("silver", 2), ("bronze", 3)])
+def test_rows_that_went_must_be_as_many_as_the_log_says(spark, maintained, layer, rows):
+    path = tables.path_of(str(maintained.lake), layer, READINGS.table)
+    (commit,) = maintenance.commits(spark, path, maintenance.EXPIRED)
+    assert commit.rows == rows
+    maintenance.check_expired(spark, path, commit)
+    with pytest.raises(CountsDontAddUp, match=rf"says that 1 rows expired, but there were {6 + rows} before it and 6"):
+        maintenance.check_expired(spark, path, replace(commit, rows=1))
+
+
+def test_expired_rows_that_do_not_add_up_are_a_fault_and_not_counted(spark, tmp_path, monkeypatch):
+    receive(spark, tmp_path, [old_reading(1), reading(2)], arrived_at=OLD)
+    silver.silver(spark, a_run(tmp_path, "r1"), [SHORT])
+    monkeypatch.setattr(maintenance, "_rows", lambda metrics: 7)
+    done = {one.table: one for one in maintain(spark, a_run(tmp_path, "m1"), [SHORT])}
+    for layer in ("silver", "bronze"):
+        assert "says that 7 rows expired" in done[f"{layer}.sensor_readings"].fault
+    assert [one for one in dispositions(spark, tmp_path) if one[1] == "expired"] == []
 
 
 def test_small_files_become_one_and_athena_reads_it_still(spark, maintained):

@@ -66,7 +66,7 @@ def test_every_contract_has_its_tables_with_types_and_comments(session):
             said = rows.loc[one.name, "Comment"]
             assert said == one.description or one.description.startswith(said.removesuffix("…")) and len(said) > 200
     audit = set(wr.catalog.tables(database="g_audit", boto3_session=session)["Table"])
-    assert audit == {"dispositions", "quality", "findings", "volumes", "files", "erasures"}
+    assert audit == {"dispositions", "quality", "findings", "volumes", "files", "erasures", "expiries"}
 
 
 def test_no_column_is_without_a_comment_and_none_is_longer_than_glue_takes():

@@ -97,9 +97,9 @@ def test_what_was_built_from_the_lake_is_searched_and_dropped(tmp_path):
     (docs / "index.html").write_text("nothing")
     assert upkeep.elsewhere([gold, docs, tmp_path / "none"], about).hits == [str(gold), str(docs / "page.html")]
     assert upkeep.drop_pages(docs, about) == 1
-    assert upkeep.drop_gold(gold)
+    assert upkeep.drop_gold(gold, str(tmp_path / "lake"))
     assert upkeep.elsewhere([gold, docs], about).hits == []
-    assert not upkeep.drop_gold(gold)
+    assert not upkeep.drop_gold(gold, str(tmp_path / "lake"))
 
 
 def test_what_is_left_of_somebody_is_named_and_never_who():

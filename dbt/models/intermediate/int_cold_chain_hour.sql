@@ -1,5 +1,6 @@
 {%- set touched = [{'by': 'int_touched_case', 'key': ['asset_id'], 'at': 'hour_utc'}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'hour_utc', 'from': ['stg_sensor_readings']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 {%- set in_time = [{'by': 'int_touched_case', 'key': ['asset_id'], 'at': 'event_time_utc'}] %}
 -- The time that each reading stands for, cut at local midnight.
 with pieces as (

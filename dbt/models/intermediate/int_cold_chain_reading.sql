@@ -1,5 +1,6 @@
 {%- set touched = [{'by': 'int_touched_case', 'key': ['asset_id'], 'at': 'event_time_utc'}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'event_time_utc', 'from': ['stg_sensor_readings']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with readings as (
 
     select

@@ -1,5 +1,6 @@
 {%- set touched = [{'by': 'int_touched_receipt', 'key': ['store_id', 'transaction_id'], 'only': "reason = 'new'"}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'event_time_utc', 'from': ['stg_pos_transactions'], 'persons': ['customer_id']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 -- depends_on: {{ ref('int_touched_receipt') }}
 select
     receipt.event_id,

@@ -1,11 +1,13 @@
 {%- set touched = [{'by': 'int_touched_receipt', 'key': ['store_id', 'transaction_id'], 'only': "reason = 'new'"}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'event_time_utc', 'from': ['stg_pos_transactions']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 -- depends_on: {{ ref('int_touched_receipt') }}
 with tenders as (
 
     select
         receipt.store_id,
         receipt.transaction_id,
+        receipt.event_time_utc,
         receipt.currency,
         cast({{ struct_field('tender', 'kind') }} as varchar) as tender_kind,
         cast({{ struct_field('tender', 'amount') }} as bigint) as amount_minor
@@ -21,6 +23,7 @@ select
     store_id,
     transaction_id,
     tender_kind,
+    max(event_time_utc) as event_time_utc,
     {{ major_units('sum(amount_minor)', 'max(currency)') }} as paid
 from tenders
 group by store_id, transaction_id, tender_kind

@@ -1,4 +1,5 @@
-{{ config(materialized='incremental', incremental_strategy='append') }}
+{{ config(materialized='incremental', incremental_strategy='append', meta={'kept': {'all': true}}) }}
+{%- set before = before_refresh() -%}
 {%- set stores = [
     'stg_alert_commands', 'stg_alert_events', 'stg_cv_detections', 'stg_geofence_events', 'stg_lane_status', 'stg_orders',
     'stg_pos_transactions', 'stg_scan_events', 'stg_sensor_readings',
@@ -42,6 +43,13 @@ with seen as (
     {{ each_element('receipt.lines', 'line') }}
     {%- if goes_on() %}
     where {{ is_new('stg_pos_transactions', 'receipt') }}
+    {%- endif %}
+    {%- if before %}
+
+    union
+
+    select dimension, store_id, seen_id
+    from {{ before }}
     {%- endif %}
 
 )

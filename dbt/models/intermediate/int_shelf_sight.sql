@@ -1,5 +1,6 @@
 {%- set touched = [{'by': 'int_touched_facing', 'key': ['store_id', 'asset_id'], 'at': 'event_time_utc'}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'event_time_utc', 'from': ['stg_cv_detections']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 -- From what cameras saw, not from the job's facing_empty and facing_low: those are the same sights, but only while the
 -- job ran, and only of facings that it had been told of.
 with sights as (

@@ -8,8 +8,8 @@
     config(
         materialized='incremental',
         incremental_strategy='touched',
-        meta={'touched': [{'by': 'int_silver_batch', 'key': ['source', 'loaded_at']}]}
+        meta={'touched': [{'by': 'int_silver_batch', 'key': ['source', 'loaded_at', 'event_date']}]}
     )
 }}
-select source, loaded_at, row_count
+select source, loaded_at, event_date, row_count
 from {{ ref('int_silver_batch') }}

@@ -1,5 +1,6 @@
 {%- set touched = [{'by': 'int_touched_store', 'key': ['store_id']}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': {'all': true}}) }}
+{%- set before = before_refresh() %}
 -- The span that a store's data covers is told by the log's clock (arrival), which no device's clock can bend.
 -- Only history that was loaded long after it happened is told by its own event time.
 with happened as (
@@ -38,6 +39,13 @@ with happened as (
     select known.store_id, known.first_event_utc, known.last_event_utc, known.first_logged_utc, known.last_logged_utc
     from {{ this }} as known
     where {{ is_touched(touched, 'known') }}
+    {%- endif %}
+    {%- if before %}
+
+    union all
+
+    select store_id, first_event_utc, last_event_utc, first_logged_utc, last_logged_utc
+    from {{ before }}
     {%- endif %}
 
 )

@@ -1,3 +1,7 @@
+{%- set kept = {'at': 'given_at_utc', 'from': ['stg_alert_commands', 'stg_alert_events'], 'persons': ['actor']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': [], 'kept': kept}) }}
+-- All of it is made anew each time, but for what has expired.
+-- depends_on: {{ ref('int_first_kept') }}
 with answers as (
 
     select

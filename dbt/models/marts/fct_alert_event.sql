@@ -1,5 +1,6 @@
 {%- set touched = [{'by': 'int_touched_alert', 'key': ['alert_id']}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'event_time_utc', 'from': ['stg_alert_events'], 'persons': ['actor']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with steps as (
 
     select

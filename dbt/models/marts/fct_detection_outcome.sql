@@ -1,3 +1,7 @@
+{%- set kept = {'at': 'event_time_utc', 'from': ['stg_cv_detections', 'stg_pos_transactions', 'stg_alert_events']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': [], 'kept': kept}) }}
+-- All of it is made anew each time, but for what has expired.
+-- depends_on: {{ ref('int_first_kept') }}
 with claims as (
 
     select

@@ -2,7 +2,12 @@
 {%- set visit_minutes = var('curbside_visit_minutes') -%}
 {%- set line_events = "('item_picked', 'item_substituted', 'item_short')" -%}
 {%- set touched = [{'by': 'int_touched_order', 'key': ['store_id', 'order_id']}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {
+    'at': 'event_time_utc',
+    'from': ['stg_orders', 'stg_geofence_events', 'stg_scan_events'],
+    'persons': ['customer_id', 'session_id'],
+} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with steps as (
 
     select

@@ -2,7 +2,8 @@
     {'by': 'int_touched_detection', 'key': ['store_id', 'zone_id'], 'at': 'minute_utc'},
     {'by': 'int_touched_lane', 'key': ['store_id'], 'at': 'minute_utc'},
 ] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'minute_utc', 'from': ['stg_cv_detections', 'stg_lane_status']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with placed as (
 
     select

@@ -1,7 +1,8 @@
 {%- set touched = [
     {'by': 'int_touched_receipt', 'key': ['store_id', 'transaction_id'], 'only': "reason in ('new', 'changed')"},
 ] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'event_time_utc', 'from': ['stg_pos_transactions'], 'persons': ['customer_id']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with signed as (
 
     select

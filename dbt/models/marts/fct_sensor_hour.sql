@@ -1,5 +1,6 @@
 {%- set touched = [{'by': 'int_touched_reading', 'key': ['device_id', 'metric'], 'at': 'hour_start_utc'}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'hour_start_utc', 'from': ['stg_sensor_readings']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with placed as (
 
     select

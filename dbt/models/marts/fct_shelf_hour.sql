@@ -4,7 +4,8 @@
         'at': 'hour_start_utc', 'from': 'hours_from_utc', 'to': 'hours_to_utc',
     },
 ] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'hour_start_utc', 'from': ['stg_cv_detections']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with standing as (
 
     select

@@ -1,7 +1,8 @@
 {%- set touched = [
     {'by': 'int_touched_meter', 'key': ['device_id', 'metric'], 'at': 'hour_start_utc', 'from': 'hours_from_utc'},
 ] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'hour_start_utc', 'from': ['stg_sensor_readings', 'stg_derived_metrics']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with steps as (
 
     select

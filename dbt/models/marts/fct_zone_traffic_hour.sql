@@ -1,5 +1,6 @@
 {%- set touched = [{'by': 'int_touched_detection', 'key': ['store_id', 'zone_id'], 'at': 'hour_start_utc'}] -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched}) }}
+{%- set kept = {'at': 'hour_start_utc', 'from': ['stg_cv_detections']} -%}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with counts as (
 
     select

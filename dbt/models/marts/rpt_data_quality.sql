@@ -19,14 +19,14 @@ held as (
 
     select
         contract,
-        checked_date as business_date,
+        business_date,
         count(distinct expectation) as expectations,
         count(distinct case when severity = 'critical' and not is_met then expectation end) as expectations_failed,
         count(distinct case when severity <> 'critical' and not is_met then expectation end) as expectations_warned
     from {{ ref('fct_quality_result') }}
     -- These are of no contract: what they judge stands in the columns of each.
     where contract not in ('{{ var('quality_beside') | join("', '") }}')
-    group by contract, checked_date
+    group by contract, business_date
 
 ),
 

@@ -4,7 +4,7 @@ select
     {{ utc('arrived_at') }} as arrived_at_utc,
     {{ utc('loaded_at') }} as loaded_at_utc,
     loaded_at,
-    event_date,
+    {{ event_date() }} as event_date,
     store_id,
     kind,
     device_id,
