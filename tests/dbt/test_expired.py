@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 KEPT_FROM = date(2026, 10, 6)
 EXPIRED = [item.name for item in all_contracts() if item.kind not in ("reference", "dead-letter")]
 LATER = 3 * 24 * 60
-CUSTOMER = "cust_" + "1" * 32
+CUSTOMER, OTHER = "cust_" + "1" * 32, "cust_" + "2" * 32
 TIMES = {
     "main.fct_alert": "starts_at_utc",
     "main.fct_alert_command": "given_at_utc",
@@ -65,8 +65,8 @@ def new_events() -> list[tuple[str, dict]]:
     product |= {"status": "active", "sold_by": "piece", "price": 549}
     step = {"order_id": "o-store-002-2-cancelled", "event": "handed_over", "currency": "EUR", "total": 1}
     return [
-        receipt("later", LATER),
-        receipt("back", LATER + 1, kind="return", original_transaction_id="t5"),
+        receipt("later", LATER, customer_id=OTHER),
+        receipt("back", LATER + 1, kind="return", original_transaction_id="t5", customer_id=OTHER),
         reading("r-later-1", LATER),
         reading("r-later-2", LATER + 1),
         reading("r-too-late", 20.5),
