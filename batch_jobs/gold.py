@@ -23,6 +23,8 @@ from pathlib import Path
 
 import duckdb
 
+from batch_jobs import s3
+from batch_jobs.errors import LakeError
 from schemas.contract import all_contracts
 
 DBT = Path(__file__).resolve().parent.parent / "dbt"
@@ -76,7 +78,7 @@ def build(
 ) -> GoldResult:
     """Run `dbt build` over <lake>/silver into gold_path. full: from nothing, whatever is there.
 
-    Raises MissingSilver, or GoldError where dbt could not run at all; failed models and tests are in the result.
+    Raises MissingSilver, LakeError, or GoldError where dbt could not run at all; what failed in it is in the result.
     """
     _check_silver(lake)
     started = time.monotonic()
@@ -86,7 +88,7 @@ def build(
     fresh.parent.mkdir(parents=True)
     made_by = _fingerprint(lake)
     result = GoldResult(log=logs.resolve() / "dbt" / "dbt.log")
-    result.from_nothing = "asked for" if full else _why_from_nothing(gold_path, made_by)
+    result.from_nothing = "asked for" if full else _why_from_nothing(gold_path, lake, made_by)
     result.log.parent.mkdir(parents=True, exist_ok=True)
     outcome = work / "target" / "run_results.json"
     outcome.unlink(missing_ok=True)
@@ -110,19 +112,19 @@ _READ = "main_intermediate.int_silver_read"
 
 def _fingerprint(lake: str) -> str:
     """Of what makes gold but silver's rows: the dbt project, DuckDB (with its time zones) and where silver lies."""
-    digest = hashlib.sha256(f"{duckdb.__version__} {Path(lake).resolve()}".encode())
+    digest = hashlib.sha256(f"{duckdb.__version__} {seen_by_duckdb(lake)}".encode())
     for path in sorted(DBT.rglob("*")):
         if path.suffix in (".sql", ".yml"):
             digest.update(f"\0{path.relative_to(DBT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
-def _why_from_nothing(gold_path: Path, made_by: str) -> str:
+def _why_from_nothing(gold_path: Path, lake: str, made_by: str) -> str:
     """Why a run cannot go on from this gold; empty where it can."""
     if not gold_path.exists():
         return "there was none"
     try:
-        with connect(gold_path) as gold:
+        with connect(gold_path, lake) as gold:
             if gold.sql(f"SELECT fingerprint FROM {_SIGNED}").fetchall() != [(made_by,)]:
                 return "the models, DuckDB or the lake are others"
             gone = [source.removeprefix("stg_") for source in _shrunk(gold)]
@@ -150,17 +152,23 @@ def _sign(fresh: Path, made_by: str) -> None:
 
 
 def _check_silver(lake: str) -> None:
-    if "://" in lake:
-        raise GoldError(
-            f"{lake}: the local gold is built from a folder; for a lake on S3 use a warehouse target, "
-            "or set GROCERY_LAKE to a local copy"
-        )
-    silver = Path(lake) / "silver"
-    missing = [
-        c.table for c in all_contracts() if c.kind != "dead-letter" and not (silver / c.table / "_delta_log").is_dir()
-    ]
+    there = table_names(lake, "silver")
+    missing = [c.table for c in all_contracts() if c.kind != "dead-letter" and c.table not in there]
     if missing:
-        raise MissingSilver(f"{silver}: no table {', '.join(missing)}; run `grocery batch silver` first")
+        raise MissingSilver(f"{lake}/silver: no table {', '.join(missing)}; run `grocery batch silver` first")
+
+
+def table_names(lake: str, layer: str) -> set[str]:
+    """Tables that the layer has. Raises LakeError for a place that cannot be looked at."""
+    if s3.is_on_s3(lake):
+        return s3.tables_under(f"{lake.rstrip('/')}/{layer}")
+    if "://" in lake:
+        raise LakeError(f"lake {lake}: DuckDB reads folders and s3a:// addresses; ask a warehouse for another")
+    return {log.parent.name for log in (Path(lake) / layer).glob("*/_delta_log")}
+
+
+def seen_by_duckdb(lake: str) -> str:
+    return s3.url(lake) if s3.is_on_s3(lake) else str(Path(lake).resolve())
 
 
 def _run_dbt(lake: str, gold: Path, target: Path, log: Path, on_progress: Progress | None, *, full: bool) -> deque[str]:
@@ -175,12 +183,19 @@ def _run_dbt(lake: str, gold: Path, target: Path, log: Path, on_progress: Progre
         *(["--full-refresh"] if full else []),
     ]
     env = os.environ | {
-        "GROCERY_LAKE": str(Path(lake).resolve()),
+        "GROCERY_LAKE": seen_by_duckdb(lake),
         "GROCERY_GOLD": str(gold),
         "DBT_TARGET_PATH": str(target),
         "DBT_LOG_PATH": str(log.parent),
     }
     import_delta()
+    if s3.is_on_s3(lake):
+        s3.load_duckdb_extensions()
+        command += ["--target", "local_s3"]
+        for name, value in s3.duckdb_secret().items():
+            # dbt keeps the values of variables that are called so out of its log, and words like `path` shall stay.
+            secret = name in ("key_id", "secret", "session_token")
+            env[f"{'DBT_ENV_SECRET' if secret else 'GROCERY'}_S3_{name.upper()}"] = value
     last_lines: deque[str] = deque(maxlen=12)
     with subprocess.Popen(
         command, env=env, cwd=log.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -221,13 +236,16 @@ def import_delta() -> None:
     duckdb_extensions.import_extension("delta")
 
 
-def connect(gold_path: Path) -> duckdb.DuckDBPyConnection:
-    """Gold, read only, with UTC as the session's zone. Raises NoGold."""
+def connect(gold_path: Path, lake: str = "") -> duckdb.DuckDBPyConnection:
+    """Gold, read only, with UTC as the session's zone. lake: named where more than marts is read of one on S3: staging
+    looks into the lake. Raises NoGold, LakeError."""
     if not gold_path.exists():
         raise NoGold(f"{gold_path}: no gold yet; run `grocery batch run` (or `make demo` and add `-w demo`)")
     import_delta()
     connection = duckdb.connect(str(gold_path), read_only=True)
     connection.execute("LOAD delta; SET TimeZone = 'UTC'")
+    if s3.is_on_s3(lake):
+        s3.open_to_duckdb(connection)
     return connection
 
 
