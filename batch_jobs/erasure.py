@@ -20,10 +20,11 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
-from batch_jobs import tables
+from batch_jobs import s3, tables
+from batch_jobs.errors import LakeError
 from batch_jobs.maintenance import check_silver_is_up_to_date, commits, marked, record_bronze, vacuum
 from batch_jobs.run import Run
-from batch_jobs.sought import TOKEN, Scan, Sought, file_system, scan
+from batch_jobs.sought import TOKEN, Scan, Sought, file_system, path_on, scan
 from batch_jobs.tables import Layout
 from schemas.contract import Contract
 
@@ -75,6 +76,15 @@ class Erasure:
         return not (self.locked or self.proof.hits or self.proof.unread)
 
 
+class NotErased(LakeError):
+    """Something is left, or nobody can know. It names the places."""
+
+    def __init__(self, done: Erasure) -> None:
+        left = [f"still in {one}" for one in done.proof.hits]
+        left += [f"could not be read to the end: {one}" for one in done.proof.unread]
+        super().__init__("\n".join(left + [f"dead letter {one}: no key here opens it" for one in done.locked]))
+
+
 def erase(
     spark: SparkSession,
     run: Run,
@@ -112,6 +122,10 @@ def erase(
     result.locked = list(dict.fromkeys(result.locked))
     if not dry_run:
         result.proof = scan(run.lake, sought)
+        if s3.is_on_s3(run.lake) and (kept := s3.old_versions(run.lake)):
+            # They are not read: a bucket has as many of them as the lake ever had files.
+            words = f"{kept} old versions of objects that its bucket keeps; delete them, or let a lifecycle rule do it"
+            result.proof.unread.append(f"{run.lake}, {words}")
     return result
 
 
@@ -416,5 +430,4 @@ def _unmark(path: str) -> None:
 
 
 def _hits(found: Scan, path: str) -> int:
-    _, folder = file_system(path)
-    return sum(one.startswith(f"{folder}/") for one in found.hits)
+    return sum(one.startswith(f"{path_on(path)}/") for one in found.hits)

@@ -27,6 +27,8 @@ from pathlib import Path
 
 import duckdb
 
+from batch_jobs import s3
+from batch_jobs.errors import LakeError
 from batch_jobs.tables import path_of
 from schemas.contract import all_contracts
 
@@ -83,7 +85,7 @@ def build(
 ) -> GoldResult:
     """Run `dbt build` over <lake>/silver into gold_path. full: from nothing, but for days that have expired.
 
-    Raises MissingSilver, or GoldError where dbt could not run at all; failed models and tests are in the result.
+    Raises MissingSilver, LakeError, or GoldError where dbt could not run at all; what failed in it is in the result.
     """
     _check_silver(lake)
     started = time.monotonic()
@@ -96,7 +98,7 @@ def build(
     expired = first_kept(lake)
     aside = set_aside_as(gold_path)
     old = gold_path if gold_path.exists() or not aside.exists() else aside
-    result.from_nothing = "asked for" if full else _why_from_nothing(old, made_by, expired)
+    result.from_nothing = "asked for" if full else _why_from_nothing(old, lake, made_by, expired)
     if old == aside:
         result.from_nothing = "an erasure set the old one aside"
     if result.from_nothing and expired and old.exists():
@@ -116,7 +118,7 @@ def build(
     if not result.failures:
         _sign(fresh, made_by, lake)
         if result.brought_over:
-            _rewrite(fresh, work / "target" / "manifest.json")
+            _rewrite(fresh, lake, work / "target" / "manifest.json")
         os.replace(fresh, gold_path)
         aside.unlink(missing_ok=True)
         result.replaced = True
@@ -154,7 +156,7 @@ _READ = "main_intermediate.int_silver_read"
 
 def _fingerprint(lake: str) -> str:
     """Of what makes gold but silver's rows: the dbt project, DuckDB (with its time zones) and where silver lies."""
-    digest = hashlib.sha256(f"{duckdb.__version__} {Path(lake).resolve()}".encode())
+    digest = hashlib.sha256(f"{duckdb.__version__} {seen_by_duckdb(lake)}".encode())
     for path in sorted(DBT.rglob("*")):
         if path.suffix in (".sql", ".yml"):
             digest.update(f"\0{path.relative_to(DBT)}\0".encode() + path.read_bytes())
@@ -163,13 +165,14 @@ def _fingerprint(lake: str) -> str:
 
 def first_kept(lake: str) -> dict[str, date]:
     """The first date that silver keeps, of each contract of which days have expired."""
-    path = path_of(lake, "audit", "expiries")
-    if not (Path(path) / "_delta_log").is_dir():
+    if "expiries" not in table_names(lake, "audit"):
         return {}
     import_delta()
     with duckdb.connect() as connection:
         connection.execute("LOAD delta")
-        return dict(connection.execute(_FIRST_KEPT, [path]).fetchall())
+        if s3.is_on_s3(lake):
+            s3.open_to_duckdb(connection)
+        return dict(connection.execute(_FIRST_KEPT, [path_of(seen_by_duckdb(lake), "audit", "expiries")]).fetchall())
 
 
 _FIRST_KEPT = "SELECT contract, max(kept_from) FROM delta_scan(?) GROUP BY contract ORDER BY contract"
@@ -191,7 +194,7 @@ def _check_bringable(old: Path, lake: str, expired: dict[str, date]) -> None:
             f"{old}: cannot be read ({str(error).splitlines()[0]}), and only it has the facts of days that expired "
             f"from silver: {days}; restore it, or move it away to build gold without them"
         ) from error
-    here = str(Path(lake).resolve())
+    here = seen_by_duckdb(lake)
     if of_lake and of_lake != [(here,)]:
         raise GoldError(
             f"{old}: is of the lake {of_lake[0][0]}, not of {here}, from whose silver days have expired ({days}): "
@@ -202,7 +205,7 @@ def _check_bringable(old: Path, lake: str, expired: dict[str, date]) -> None:
 _OF_LAKE = "SELECT 1 FROM duckdb_columns() WHERE table_name = 'made_by' AND column_name = 'lake'"
 
 
-def _rewrite(gold: Path, manifest: Path) -> None:
+def _rewrite(gold: Path, lake: str, manifest: Path) -> None:
     """Leave out what another release's models left, and the old rows that DuckDB keeps until their room is needed."""
     nodes = json.loads(manifest.read_text("utf-8"))["nodes"].values()
     made = {(one["schema"], one["alias"]) for one in nodes if one["resource_type"] == "model"}
@@ -217,17 +220,19 @@ def _rewrite(gold: Path, manifest: Path) -> None:
     copy.parent.mkdir()
     with duckdb.connect() as connection:
         name = f'"{gold.stem}"'
+        if s3.is_on_s3(lake):
+            s3.open_to_duckdb(connection)
         connection.execute(f"LOAD delta; ATTACH '{gold}' AS {name} (READ_ONLY); ATTACH '{copy}' AS rewritten")
         connection.execute(f"COPY FROM DATABASE {name} TO rewritten")
     os.replace(copy, gold)
 
 
-def _why_from_nothing(gold_path: Path, made_by: str, expired: dict[str, date]) -> str:
+def _why_from_nothing(gold_path: Path, lake: str, made_by: str, expired: dict[str, date]) -> str:
     """Why a run cannot go on from this gold; empty where it can."""
     if not gold_path.exists():
         return "there was none"
     try:
-        with connect(gold_path) as gold:
+        with connect(gold_path, lake) as gold:
             if gold.sql(f"SELECT fingerprint FROM {_SIGNED}").fetchall() != [(made_by,)]:
                 return "the models, DuckDB or the lake are others"
             gone = [source.removeprefix("stg_") for source in _shrunk(gold, expired)]
@@ -269,22 +274,28 @@ def _staging(contract: str) -> str:
 
 def _sign(fresh: Path, made_by: str, lake: str) -> None:
     with duckdb.connect(str(fresh)) as gold:
-        says = [made_by, str(Path(lake).resolve())]
+        says = [made_by, seen_by_duckdb(lake)]
         gold.execute(f"CREATE OR REPLACE TABLE {_SIGNED} AS SELECT ? AS fingerprint, ? AS lake", says)
 
 
 def _check_silver(lake: str) -> None:
-    if "://" in lake:
-        raise GoldError(
-            f"{lake}: the local gold is built from a folder; for a lake on S3 use a warehouse target, "
-            "or set GROCERY_LAKE to a local copy"
-        )
-    silver = Path(lake) / "silver"
-    missing = [
-        c.table for c in all_contracts() if c.kind != "dead-letter" and not (silver / c.table / "_delta_log").is_dir()
-    ]
+    there = table_names(lake, "silver")
+    missing = [c.table for c in all_contracts() if c.kind != "dead-letter" and c.table not in there]
     if missing:
-        raise MissingSilver(f"{silver}: no table {', '.join(missing)}; run `grocery batch silver` first")
+        raise MissingSilver(f"{lake}/silver: no table {', '.join(missing)}; run `grocery batch silver` first")
+
+
+def table_names(lake: str, layer: str) -> set[str]:
+    """Tables that the layer has. Raises LakeError for a place that cannot be looked at."""
+    if s3.is_on_s3(lake):
+        return s3.tables_under(f"{lake.rstrip('/')}/{layer}")
+    if "://" in lake:
+        raise LakeError(f"lake {lake}: DuckDB reads folders and s3a:// addresses; ask a warehouse for another")
+    return {log.parent.name for log in (Path(lake) / layer).glob("*/_delta_log")}
+
+
+def seen_by_duckdb(lake: str) -> str:
+    return s3.url(lake) if s3.is_on_s3(lake) else str(Path(lake).resolve())
 
 
 def _run_dbt(
@@ -301,12 +312,19 @@ def _run_dbt(
         *("--project-dir", str(DBT), "--profiles-dir", str(DBT)),
     ]
     env = os.environ | {
-        "GROCERY_LAKE": str(Path(lake).resolve()),
+        "GROCERY_LAKE": seen_by_duckdb(lake),
         "GROCERY_GOLD": str(gold),
         "DBT_TARGET_PATH": str(target),
         "DBT_LOG_PATH": str(log.parent),
     }
     import_delta()
+    if s3.is_on_s3(lake):
+        s3.load_duckdb_extensions()
+        command += ["--target", "local_s3"]
+        for name, value in s3.duckdb_secret().items():
+            # dbt keeps the values of variables that are called so out of its log, and words like `path` shall stay.
+            secret = name in ("key_id", "secret", "session_token")
+            env[f"{'DBT_ENV_SECRET' if secret else 'GROCERY'}_S3_{name.upper()}"] = value
     last_lines: deque[str] = deque(maxlen=12)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, env=env, cwd=log.parent, start_new_session=True, **pipes) as process:
@@ -355,12 +373,15 @@ def import_delta() -> None:
     duckdb_extensions.import_extension("delta")
 
 
-def connect(gold_path: Path) -> duckdb.DuckDBPyConnection:
-    """Gold, read only, with UTC as the session's zone. Raises NoGold."""
+def connect(gold_path: Path, lake: str = "") -> duckdb.DuckDBPyConnection:
+    """Gold, read only, with UTC as the session's zone. lake: named where more than marts is read of one on S3: staging
+    looks into the lake. Raises NoGold, LakeError."""
     _check_gold(gold_path)
     import_delta()
     connection = duckdb.connect(str(gold_path), read_only=True)
     connection.execute("LOAD delta; SET TimeZone = 'UTC'")
+    if s3.is_on_s3(lake):
+        s3.open_to_duckdb(connection)
     return connection
 
 

@@ -84,8 +84,8 @@ def maintain(
 ) -> list[Kept]:
     """Every table of these contracts, and those of the audit. A table that fails is named in its result; others go on.
 
-    dry_run: look, and write nothing. Nobody else may write the lake meanwhile (`lease`); on S3, where no lease is, a
-    table that somebody does write is left as it is, or as he left it.
+    dry_run: look, and write nothing. Nobody else may write the lake meanwhile (`lease`); a table that somebody does
+    write is left as it is, or as he left it.
     """
     results = []
     for name, layout, item in _tables(run.lake, contracts):

@@ -1,6 +1,6 @@
 """Quarantine: what was set aside, why, and how it becomes events once the contract or the sender's mistake is mended.
 
-Looking (`groups`, `find`) is DuckDB's over the Delta tables and takes a second. A replay is Spark's, by the code of
+Looking (`groups`, `find`) is DuckDB's over the Delta tables, which takes a second. A replay is Spark's, by the code of
 silver: quarantine's rows are judged by today's contract, as if they had come in just now.
 
     take what is set aside -> judge -> merge the good into silver -> check the counts -> mark them -> account
@@ -20,10 +20,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_jobs import silver, tables
+from batch_jobs import s3, silver, tables
 from batch_jobs.errors import CountsDontAddUp, LakeError
 from batch_jobs.run import Run, in_parallel
 from batch_jobs.silver import DUPLICATE, QUARANTINED, Judged
@@ -405,24 +404,22 @@ def _tests(choice: Choice) -> tuple[list[str], list[Any]]:
 
 
 def _open(lake: str, contracts: Iterable[Contract]) -> duckdb.DuckDBPyConnection:
-    """A database with the view `aside`: quarantine of these contracts, whichever have any. Raises ValueError."""
+    """A database with the view `aside`: quarantine of these contracts, whichever have any. Raises LakeError."""
     import duckdb
 
-    from batch_jobs.gold import import_delta
+    from batch_jobs.gold import import_delta, seen_by_duckdb, table_names
 
-    if "://" in lake:
-        raise ValueError(
-            f"{lake}: quarantine is listed from a folder; ask Athena for a lake on S3, e.g. "
-            "SELECT * FROM grocery_quarantine.sensor_readings WHERE replayed_at IS NULL"
-        )
     import_delta()
     db = duckdb.connect()
     db.execute("LOAD delta; SET TimeZone = 'UTC'")
+    if s3.is_on_s3(lake):
+        s3.open_to_duckdb(db)
+    there = table_names(lake, "quarantine")
     parts = [_EMPTY]
     for item in contracts:
-        path = Path(tables.path_of(lake, "quarantine", item.table)).absolute()
-        if (path / "_delta_log").is_dir():
-            parts.append(f"SELECT {_quoted(item.name)} AS contract, * FROM delta_scan({_quoted(str(path))})")
+        if item.table in there:
+            path = tables.path_of(seen_by_duckdb(lake), "quarantine", item.table)
+            parts.append(f"SELECT {_quoted(item.name)} AS contract, * FROM delta_scan({_quoted(path)})")
     db.execute(f"CREATE VIEW aside AS {' UNION ALL BY NAME '.join(parts)}")
     return db
 

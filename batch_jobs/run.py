@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from batch_jobs import s3
 from batch_jobs.errors import BatchError, LakeError, SeveralFailed, explain, is_conflict
 from schemas.contract import Contract
 
@@ -45,11 +46,15 @@ def lease(
     on_wait: Callable[[str], None] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
-    """Be the only run on a lake that is a folder; ends with our process at the latest.
+    """Be the only run on a lake; in a folder it ends with our process at the latest, on S3 two minutes after.
 
     patience: how long to wait for another process, of which on_wait is told once. pause: waits so many seconds; what it
     raises ends the waiting. Raises LakeError where the other has the lake still.
     """
+    if s3.is_on_s3(lake):
+        with s3.lease(lake, patience, on_wait, pause):
+            yield
+        return
     if "://" in lake:
         yield
         return
@@ -72,6 +77,13 @@ def lease(
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextmanager
+def alone(lake: str) -> Iterator[Run]:
+    """A new run, alone on its lake, once whoever is at work there has ended: for a job that nobody waits for."""
+    with lease(lake, timedelta(hours=1), print):
+        yield new_run(lake)
 
 
 _LOOK_AGAIN_S = 0.2

@@ -49,20 +49,25 @@ class MissingSettings(RuntimeError):
 
 
 class MissingJars(FileNotFoundError):
-    """The jars that Spark needs for Delta and Kafka are not there."""
+    """The jars that Spark needs for Delta and Kafka, or for S3, are not there."""
 
 
-def session(jars: Path, logs: Path, *, short: bool = False, memory: str = "2g") -> SparkSession:
+def session(jars: Path, logs: Path, *, s3: Path | None = None, short: bool = False, memory: str = "2g") -> SparkSession:
     """A local Spark session with Delta and Kafka, made for small batches on a small machine; a cold start takes 10 s.
 
     jars: folder of the jars that pom.xml's profile `spark` names. logs: folder for Spark's log (`spark.log`); nothing
-    of it goes to the terminal. short: for less than about a million rows, where compiling hot code thoroughly costs
-    more than it brings; it halves the CPU time of such a run. memory: the whole of Spark's here, the driver's.
+    of it goes to the terminal. s3: where a lake or landing on S3 is worked on, the folder of profile `s3a`'s jars.
+    short: for less than about a million rows, where compiling hot code thoroughly costs more than it brings; it halves
+    the CPU time of such a run. memory: the whole of Spark's here, the driver's.
 
     Called again while a session is alive, it gives that session. Raises MissingJars.
     """
     if not any(jars.glob("delta-spark_*.jar")):
         raise MissingJars(f"{jars}: no Delta jar there; run `make setup`")
+    if s3 is not None and not (any(s3.glob("hadoop-aws-*.jar")) and any(s3.glob("bundle-*.jar"))):
+        raise MissingJars(
+            f"{s3}: no S3 client for Spark there, which an s3a:// address needs; `make s3` fetches it, 650 MB, once"
+        )
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # not whatever `python3` is on the PATH
@@ -72,12 +77,13 @@ def session(jars: Path, logs: Path, *, short: bool = False, memory: str = "2g") 
     log4j = scratch / "log4j2.properties"
     log = (logs / LOG_NAME).resolve()
     log4j.write_text(_LOG4J.format(log=log), "utf-8")
+    ours = [jar for folder in (jars, s3) if folder is not None for jar in _new_to_spark(folder)]
     java = f"-Dlog4j2.configurationFile=file:{log4j} -XX:+UseParallelGC"
     settings = {
         "spark.master": "local[*]",
         "spark.app.name": "grocery",
         "spark.driver.memory": memory,
-        "spark.driver.extraClassPath": ":".join(str(jar) for jar in _new_to_spark(jars)),
+        "spark.driver.extraClassPath": ":".join(str(jar) for jar in ours),
         "spark.driver.extraJavaOptions": java + " -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m" * short,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
@@ -92,6 +98,10 @@ def session(jars: Path, logs: Path, *, short: bool = False, memory: str = "2g") 
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
     }
     settings |= JOB_SETTINGS | RUN_SETTINGS
+    if s3 is not None:
+        from batch_jobs.s3 import spark_settings
+
+        settings |= spark_settings(scratch)
     builder = SparkSession.builder
     for name, value in settings.items():
         builder = builder.config(name, value)

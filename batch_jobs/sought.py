@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from batch_jobs import s3
 from ingestion.dead_letters import Cipher, LetterNotReadable
 from ingestion.pseudonym import CAR, Pseudonyms, spelled
+from schemas.contract import all_contracts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,6 +149,17 @@ class Sought:
         return None
 
 
+def of_hashes(values: Iterable[str], keys: Pseudonyms | None = None, ciphers: tuple[Cipher, ...] = ()) -> Sought:
+    """Persons of whom only the hashes are given. Raises ValueError where one is none, or there are none."""
+    values = tuple(dict.fromkeys(values))
+    fields = [one for item in all_contracts() for one in item.fields]
+    kinds = "|".join(sorted({one.pseudonym[1] for one in fields if one.pseudonym}))
+    wrong = sum(re.fullmatch(rf"({kinds})_[0-9a-f]{{32}}", value) is None for value in values)
+    if wrong or not values:
+        raise ValueError(f"{wrong} of {len(values)} lines are no pseudonym ({kinds}, _ and 32 hex digits)")
+    return Sought(values, keys=keys, ciphers=ciphers)
+
+
 @dataclass(slots=True)
 class Scan:
     """What was read. hits: files that hold what is sought; unread: files that could not be decoded."""
@@ -158,15 +171,21 @@ class Scan:
 
 
 def file_system(folder: str) -> tuple[FileSystem, str]:
-    """Arrow's, with the folder's path on it. An s3a:// address takes the credentials that AWS' own tools take."""
-    from pathlib import Path
-
+    """Arrow's, with the folder's path on it. S3 takes AWS' own settings."""
     from pyarrow.fs import FileSystem, LocalFileSystem
 
     if "://" not in folder:
-        return LocalFileSystem(), str(Path(folder).resolve())
-    system, path = FileSystem.from_uri(folder.replace("s3a://", "s3://", 1))
-    return system, path.rstrip("/")
+        return LocalFileSystem(), path_on(folder)
+    if s3.is_on_s3(folder):
+        return s3.arrow(), path_on(folder)
+    return FileSystem.from_uri(folder)[0], path_on(folder)
+
+
+def path_on(folder: str) -> str:
+    """The folder as its file system calls it; no slash at the end."""
+    from pathlib import Path
+
+    return folder.partition("://")[2].rstrip("/") if "://" in folder else str(Path(folder).resolve())
 
 
 def scan(folder: str, sought: Sought, on_file: Callable[[int], None] | None = None) -> Scan:

@@ -341,7 +341,7 @@ def added(spark: SparkSession, path: str, after: int | None, upto: int) -> DataF
     from pyspark.sql import functions as f
 
     # Spark would say so only once the rows are asked for.
-    if after < upto and f"{after + 1:020d}.json" not in files.names(spark, f"{path}/_delta_log"):
+    if after < upto and not files.stat(spark, f"{path}/_delta_log/{after + 1:020d}.json"):
         raise LakeError(_OUT_OF_REACH.format(path=path, after=after))
     try:
         changes = (

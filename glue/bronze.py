@@ -10,7 +10,7 @@ import sys
 
 from batch_jobs.broker import survey
 from batch_jobs.bronze import bronze
-from batch_jobs.run import new_run
+from batch_jobs.run import alone
 from batch_jobs.session import given
 from ingestion.topics import topics_of
 from schemas.contract import all_contracts, contract
@@ -24,7 +24,10 @@ def main(words: list[str]) -> None:
     asked, _ = parser.parse_known_args(words)  # Glue hands over arguments of its own: --JOB_NAME and more
     contracts = asked.contracts or all_contracts()
     broker = survey(asked.kafka, [topic for item in contracts for topic in topics_of(item)])
-    for one in bronze(given(), broker, new_run(asked.lake), contracts):
+    spark = given()
+    with alone(asked.lake) as run:
+        loaded = bronze(spark, broker, run, contracts)
+    for one in loaded:
         print(f"bronze {one.contract}: {one.rows} new records", *one.notes, sep="\n  ")
 
 

@@ -4,6 +4,9 @@ A database a layer (<prefix>_bronze, _silver, _quarantine, _audit), each table w
 the types and comments of its contract, and what makes it a native Delta table to Athena and Spark. Both read schema and
 rows by Delta's log; the columns here are for people, for tools and for Lake Formation.
 
+Only a table that the lake has is registered: a query of one that was never written fails, and dbt's models for Athena
+ask the catalog whether the audit has a table. One that we registered and the lake has no more leaves the catalog.
+
 A second run changes nothing. A contract that has grown adds its columns; a column that is no longer in it stays, as it
 stays in the lake. What somebody else has defined, or what would move to another lake, is refused by name, and then
 nothing is changed at all.
@@ -15,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from batch_jobs.s3 import is_on_s3, tables_under, url
 from batch_jobs.tables import Layout, layouts
 from schemas.contract import Contract
 
@@ -39,19 +43,23 @@ class CatalogError(ValueError):
 
 @dataclass(slots=True)
 class Registered:
-    """What one database of the catalog gained. changed: table -> what; columns by name."""
+    """What one database of the catalog gained. changed: table -> what; columns by name. unwritten: tables that the lake
+    does not have yet; dropped: those that had been registered all the same."""
 
     database: str
     created: list[str] = field(default_factory=list)
     changed: dict[str, str] = field(default_factory=dict)
     unchanged: int = 0
+    unwritten: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
 
 
 def register(session: boto3.Session, lake: str, prefix: str, contracts: Iterable[Contract]) -> list[Registered]:
     """Bring the catalog to what the contracts say; what was done, by database.
 
     session: where it speaks to, region and endpoint included. lake: an s3:// or s3a:// address. prefix: what the
-    databases' names begin with. Raises CatalogError, and botocore's errors where AWS does not answer or allow it.
+    databases' names begin with. Raises CatalogError, S3Error where the lake cannot be looked at, and botocore's errors
+    where AWS does not answer or allow it.
     """
     import awswrangler as wr
 
@@ -75,6 +83,7 @@ def register(session: boto3.Session, lake: str, prefix: str, contracts: Iterable
             f"{'; '.join(refused)}. Nothing was changed: drop what stands in the way, or let GROCERY_GLUE_PREFIX "
             f"choose other databases than {prefix}_*"
         )
+    there = {layer: tables_under(f"{on_s3(lake)}/{layer}", session) for layer in _LAYERS}
     done = []
     for layer, database, tables, found in plans:
         result = Registered(database)
@@ -83,19 +92,25 @@ def register(session: boto3.Session, lake: str, prefix: str, contracts: Iterable
             place = {"LocationUri": f"{on_s3(lake)}/{layer}/"}
             wr.catalog.create_database(database, _LAYERS[layer], database_input_args=place, boto3_session=session)
         for table in tables:
-            _put(client, database, table, found.get(table["Name"]), result)
+            name = table["Name"]
+            if name in there[layer]:
+                _put(client, database, table, found.get(name), result)
+                continue
+            result.unwritten.append(name)
+            if name in found:
+                client.delete_table(DatabaseName=database, Name=name)
+                result.dropped.append(name)
         done.append(result)
     return done
 
 
 def on_s3(lake: str) -> str:
     """The lake's address as Athena and Glue write it: s3://, no slash at the end. Raises CatalogError."""
-    scheme, mark, rest = lake.rstrip("/").partition("://")
-    if scheme not in ("s3", "s3a") or not mark or not rest:
+    if not is_on_s3(lake) or url(lake) == "s3://":
         raise CatalogError(
             f"lake {lake}: not on S3, and the Glue catalog is for what is; let GROCERY_LAKE name it: s3a://bucket/folder"
         )
-    return f"s3://{rest}"
+    return url(lake)
 
 
 def definition(layout: Layout) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from batch_jobs.landing import FilesSetAside, land
-from batch_jobs.run import new_run
+from batch_jobs.run import alone
 from batch_jobs.session import given
 from schemas.contract import all_contracts, contract
 
@@ -22,8 +22,9 @@ def main(words: list[str]) -> None:
     parser.add_argument("--contracts", type=lambda names: [contract(name) for name in names.split(",")])
     parser.add_argument("--accept", choices=("true", "false"), default="false")
     asked, _ = parser.parse_known_args(words)  # Glue hands over arguments of its own: --JOB_NAME and more
-    contracts, accept, run = asked.contracts or all_contracts(), asked.accept == "true", new_run(asked.lake)
-    taken = land(given(), run, asked.landing, contracts, strays=not asked.contracts, accept=accept)
+    contracts, accept, spark = asked.contracts or all_contracts(), asked.accept == "true", given()
+    with alone(asked.lake) as run:
+        taken = land(spark, run, asked.landing, contracts, strays=not asked.contracts, accept=accept)
     for one in taken:
         print(f"files {one.contract}: {one.rows} new records of {one.count('loaded')} files")
     if stands := [fate for one in taken for fate in one.open]:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from batch_jobs.quality import GateClosed, quality
-from batch_jobs.run import new_run
+from batch_jobs.run import alone
 from batch_jobs.session import given
 from batch_jobs.silver import silver
 from schemas.contract import all_contracts, contract
@@ -24,13 +24,13 @@ def main(words: list[str]) -> None:
     parser.add_argument("--accept", choices=("true", "false"), default="false")
     parser.add_argument("--suites", type=Path)
     asked, _ = parser.parse_known_args(words)  # Glue hands over arguments of its own: --JOB_NAME and more
-    contracts, spark, run = asked.contracts or all_contracts(), given(), new_run(asked.lake)
-    for one in silver(spark, run, contracts):
-        print(f"silver {one.contract}: {one.inserted} new, {one.duplicate} duplicate, {one.quarantined} quarantined")
-    with tempfile.TemporaryDirectory() as docs:  # the Data Docs end with the job; audit.quality has what was found
+    contracts, spark = asked.contracts or all_contracts(), given()
+    with alone(asked.lake) as run, tempfile.TemporaryDirectory() as docs:  # audit.quality stays
+        curated = silver(spark, run, contracts)
         verdict = quality(spark, run, contracts, Path(docs), written=asked.suites, accept=asked.accept == "true")
-    for finding in verdict.failures + verdict.warnings:
-        print(f"{finding.severity}: {finding}")
+    for one in curated:
+        print(f"silver {one.contract}: {one.inserted} new, {one.duplicate} duplicate, {one.quarantined} quarantined")
+    print(*(f"{one.severity}: {one}" for one in verdict.failures + verdict.warnings), sep="\n")
     if not verdict.passed:
         raise GateClosed("; ".join(map(str, verdict.failures)))
 

@@ -1,5 +1,7 @@
 """Set-up: `python -m grocery.setup`, on a bare Python (standard library only). `make setup` calls it.
 
+`python -m grocery.setup s3a` gets as well what only some need, see EXTRAS; `make s3` calls it.
+
 Makes <home>/venv with the pinned packages and <home>/jars with what Maven brings, side by side, and remembers what they
 were made from: a second run that finds nothing changed does nothing. Registries, proxies and certificates are those of
 the user's own pip and Maven configuration.
@@ -19,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from grocery import prerequisites
@@ -26,6 +29,8 @@ from grocery.prerequisites import PROJECT
 
 UV = "uv>=0.9"
 PROFILES = ("flink", "kafka", "spark")
+EXTRAS = ("s3a",)
+"""Jars of 650 MB that only an s3a:// address needs."""
 PACKAGE_SOURCES = ("requirements.txt", "pyproject.toml", "grocery/setup.py")
 JAR_SOURCES = ("pom.xml",)
 REPORT_S = 15
@@ -48,8 +53,8 @@ def fingerprint(sources: tuple[str, ...], *also: str) -> str:
     return digest.hexdigest()
 
 
-def stale(where: Path, python: str | None = None) -> list[str]:
-    """Which parts are missing or made from something else: `packages`, `jars`.
+def stale(where: Path, python: str | None = None, extras: tuple[str, ...] = ()) -> list[str]:
+    """Which parts are missing or made from something else: `packages`, `jars`, and the extras asked for.
 
     python: version that the packages must have been made for; None accepts any.
     """
@@ -63,13 +68,18 @@ def stale(where: Path, python: str | None = None) -> list[str]:
         parts.append("packages")
     if done.get("jars") != fingerprint(JAR_SOURCES) or not all((where / "jars" / name).is_dir() for name in PROFILES):
         parts.append("jars")
+    made_from = fingerprint(JAR_SOURCES)
+    parts += [name for name in extras if done.get(name) != made_from or not (where / "jars" / name).is_dir()]
     return parts
 
 
-def main() -> int:
+def main(*extras: str) -> int:
+    if unknown := set(extras) - set(EXTRAS):
+        print(f"{', '.join(unknown)}: no such extra; there is {', '.join(EXTRAS)}", file=sys.stderr)
+        return 2
     where = home()
     version = "{}.{}".format(*sys.version_info)
-    parts = stale(where, version)
+    parts = stale(where, version, extras)
     if not parts:
         return 0
     print(f"Setting up in {where}: {' and '.join(parts)}", flush=True)
@@ -81,8 +91,9 @@ def main() -> int:
     logs.mkdir(parents=True, exist_ok=True)
     with (where / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        parts = stale(where, version)  # another set-up may have done it while this one waited
+        parts = stale(where, version, extras)  # another set-up may have done it while this one waited
         makers: dict[str, Callable[[Step], None]] = {"packages": packages, "jars": jars}
+        makers |= {name: partial(jars_of, profile=name) for name in extras}
         steps = [Step(part, makers[part], logs / f"setup-{part}.log") for part in parts]
         started = time.monotonic()
         failed = run_together(steps)
@@ -92,7 +103,7 @@ def main() -> int:
     if failed:
         print("\nMend what it names, then again: make setup", file=sys.stderr)
         return 1
-    print(f"Set up in {time.monotonic() - started:.0f} s. Next: make demo", flush=True)
+    print(f"Set up in {time.monotonic() - started:.0f} s." + " Next: make demo" * (not extras), flush=True)
     return 0
 
 
@@ -104,6 +115,7 @@ def remember(where: Path, version: str, parts: list[str]) -> None:
         done |= {"packages": fingerprint(PACKAGE_SOURCES, version), "python": version}
     if "jars" in parts:
         done |= {"jars": fingerprint(JAR_SOURCES)}
+    done |= {name: fingerprint(JAR_SOURCES) for name in parts if name in EXTRAS}
     file.write_text(json.dumps(done, indent=2))
 
 
@@ -179,20 +191,25 @@ def packages(step: Step) -> None:
     step.command("installing the project", *uv, "--no-deps", "--editable", ".", env=env)
     # The build leaves this in the tree; the installed copy of it is what counts.
     shutil.rmtree(PROJECT / "smart_grocery.egg-info", ignore_errors=True)
-    load = "import duckdb_extensions; duckdb_extensions.import_extension('delta')"
-    step.command("DuckDB's delta extension", python, "-c", load)
+    load = "from duckdb_extensions import import_extension as load; load('delta'); load('httpfs')"
+    step.command("DuckDB's extensions", python, "-c", load)
     step.command("trying the command line", python, "-c", "import grocery.cli")
 
 
 def jars(step: Step) -> None:
-    """One folder a class path, each made anew so that no older jar stays in it."""
+    """One folder a class path."""
     for profile in PROFILES:
-        target, fresh = home() / "jars" / profile, home() / "jars" / f"{profile}.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]
-        step.command(f"jars for {profile}", "mvn", "-q", "-B", f"-P{profile}", *goal)
-        shutil.rmtree(target, ignore_errors=True)
-        fresh.rename(target)
+        jars_of(step, profile)
+
+
+def jars_of(step: Step, profile: str) -> None:
+    """The folder is made anew, so that no older jar stays in it."""
+    target, fresh = home() / "jars" / profile, home() / "jars" / f"{profile}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]
+    step.command(f"jars for {profile}", "mvn", "-q", "-B", f"-P{profile}", *goal)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
 
 
 def uv_environment(python: Path) -> dict[str, str]:
@@ -234,4 +251,4 @@ def _same_python(python: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -98,9 +98,9 @@ def files(
 ) -> None:
     """Load new files of NDJSON into bronze: what Kinesis Firehose lands, gzipped or plain, each file once.
 
-    GROCERY_LANDING names the folder or s3a:// address. The topics' folders lie in it, files at any depth below, as
-    Firehose makes them with the prefix `<topic>/!{timestamp:yyyy/MM/dd/HH}/`. Late files, files delivered twice and
-    objects without a delimiter between are as they should be: silver settles what is there twice.
+    GROCERY_LANDING names the folder or s3a:// address (then `make s3`, once). The topics' folders lie in it, files at
+    any depth below, as Firehose makes them with the prefix `<topic>/!{timestamp:yyyy/MM/dd/HH}/`. Late files, files
+    delivered twice and objects without a delimiter between are as they should be: silver settles what is there twice.
 
     A file is loaded whole or not at all. One that cannot be (truncated, Parquet, UTF-16, no contract …) is set aside:
     it is named with what to do, stays where it is, and is looked at again when its bytes change. One that may still be
@@ -398,11 +398,14 @@ class AtWork:
     def spark(self) -> SparkSession:
         """The session, started by the first step that needs it."""
         if self._spark is None:
+            from batch_jobs.s3 import is_on_s3
             from batch_jobs.session import session
             from grocery.settings import settings
 
+            where = settings()
+            s3 = where.jars / "s3a" if is_on_s3(where.lake_path) or is_on_s3(where.landing or "") else None
             with self._timed("Starting Spark"):
-                self._spark = session(settings().jars / "spark", settings().logs, short=bool(self.short))
+                self._spark = session(where.jars / "spark", where.logs, s3=s3, short=bool(self.short))
         return self._spark
 
     def end_spark(self) -> None:

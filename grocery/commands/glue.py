@@ -28,7 +28,8 @@ def register() -> None:
 
     The lake is GROCERY_LAKE, on S3. A database a layer: <prefix>_bronze, _silver, _quarantine and _audit, the prefix
     being GROCERY_GLUE_PREFIX. Run it again whenever a contract has grown; a run that finds nothing new changes nothing.
-    A table that somebody else has defined is refused by name. A table can be queried once a batch run has written it.
+    A table that somebody else has defined is refused by name. A table that no run has written yet is left out by
+    name, because no query of it could be answered: run this again once it is there.
     """
     import boto3
     from rich.console import Console
@@ -100,6 +101,9 @@ def show_registered(console: Console, done: list[Registered]) -> None:
     for one in done:
         for name, what in one.changed.items():
             console.print(f"  {one.database}.{name}: {what}", highlight=False, soft_wrap=True)
+        for words, names in (("not written yet", one.unwritten), ("no longer there, taken out", one.dropped)):
+            if names:
+                console.print(f"  {one.database}, {words}: {', '.join(names)}", highlight=False, soft_wrap=True)
 
 
 def show_package(console: Console, made: Package) -> None:

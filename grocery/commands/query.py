@@ -55,6 +55,7 @@ def query(
     import duckdb
     from rich.console import Console
 
+    from batch_jobs.errors import LakeError
     from batch_jobs.gold import GoldError, connect, questions
 
     errors = Console(stderr=True)
@@ -68,12 +69,12 @@ def query(
             raise typer.Exit(2)
         sql = known[question].sql
     try:
-        with connect(settings().gold_path) as gold:
+        with connect(settings().gold_path, settings().lake_path) as gold:
             if sql:
                 show(gold, sql, out, None if question is None else known[question].text)
             else:
                 _show_contents(gold)
-    except GoldError as error:
+    except (GoldError, LakeError) as error:
         errors.print(str(error), markup=False, highlight=False)
         raise typer.Exit(1) from None
     except duckdb.Error as error:

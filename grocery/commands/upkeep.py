@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ def ask(given: str) -> list[str]:
 
 def sought(given: str, values: list[str], reference: str) -> Sought:
     """Raises ValueError for a kind of value that no contract takes, and for one that would stay on record."""
-    from batch_jobs.sought import Sought
+    from batch_jobs.sought import Sought, of_hashes
     from ingestion.pseudonym import spelled
 
     names = plain_names()
@@ -57,11 +56,7 @@ def sought(given: str, values: list[str], reference: str) -> Sought:
         raise ValueError("--reference is empty; give the request's own number")
     keys = _pseudonyms(needed=given != HASH)
     if given == HASH:
-        kinds = "|".join(sorted(set(names.values())))
-        wrong = sum(re.fullmatch(rf"({kinds})_[0-9a-f]{{32}}", value) is None for value in values)
-        if wrong:
-            raise ValueError(f"{wrong} of {len(values)} lines are no pseudonym ({kinds}, _ and 32 hex digits)")
-        return Sought(tuple(values), keys=keys, ciphers=_ciphers())
+        return of_hashes(values, keys, _ciphers())
     kind = names[given]
     if empty := sum(not spelled(value, kind) for value in values):
         raise ValueError(f"{empty} of {len(values)} lines hold no {given}")

@@ -3,6 +3,7 @@
 from datetime import date
 from itertools import chain
 
+import boto3
 import duckdb
 import pytest
 
@@ -48,9 +49,31 @@ def test_missing_silver_tables_are_named_with_the_next_step(tmp_path):
         build(str(tmp_path / "lake"), tmp_path / "gold.duckdb", tmp_path / "logs")
 
 
-def test_a_lake_on_s3_is_not_for_the_local_gold(tmp_path):
-    with pytest.raises(GoldError, match="s3a://bucket/lake"):
-        build("s3a://bucket/lake", tmp_path / "gold.duckdb", tmp_path / "logs")
+def test_a_lake_on_s3_without_silver_is_named(tmp_path, aws):
+    boto3.client("s3").create_bucket(Bucket="shop", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    with pytest.raises(MissingSilver, match=r"s3a://shop/lake/silver: no table .*products"):
+        build("s3a://shop/lake", tmp_path / "gold.duckdb", tmp_path / "logs")
+
+
+@pytest.mark.system
+@pytest.mark.integration
+def test_gold_is_built_over_a_lake_on_s3_and_goes_on_from_there(tmp_path, aws, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret-key")
+    lake, client = tmp_path / "lake", boto3.client("s3")
+    write_silver(lake, ())
+    client.create_bucket(Bucket="shop", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    for file in lake.rglob("*"):
+        if file.is_file():
+            client.upload_file(str(file), "shop", f"lake/{file.relative_to(lake)}")
+    result = build("s3a://shop/lake", tmp_path / "gold.duckdb", tmp_path / "logs")
+    assert not result.failures and result.replaced
+    with connect(tmp_path / "gold.duckdb", "s3a://shop/lake") as gold:
+        assert set(TABLES) <= {name for (name,) in gold.sql("SELECT table_name FROM duckdb_tables()").fetchall()}
+        gold.sql("SELECT * FROM main_staging.stg_stores").fetchall()
+    again = build("s3a://shop/lake", tmp_path / "gold.duckdb", tmp_path / "logs")
+    assert not again.failures and not again.from_nothing
+    logs = [file.read_text() for file in (tmp_path / "logs" / "dbt").iterdir()]
+    assert any("stg_stores" in log for log in logs) and not any("very-secret-key" in log for log in logs)
 
 
 def test_no_gold_says_how_to_make_one(tmp_path):
@@ -111,7 +134,7 @@ def old_gold(tmp_path):
 
 
 def why(gold, models="these models", **first_kept):
-    return gold_module._why_from_nothing(gold, models, first_kept)
+    return gold_module._why_from_nothing(gold, "", models, first_kept)
 
 
 def test_a_run_goes_on_from_a_gold_of_the_same_models_and_all_it_has_read(old_gold):

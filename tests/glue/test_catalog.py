@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +13,7 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
+from batch_jobs import s3
 from batch_jobs.tables import layouts
 from glue import catalog
 from glue.catalog import CatalogError, register
@@ -26,7 +29,22 @@ def session(aws) -> boto3.Session:
     return boto3.Session()
 
 
+def write(session: boto3.Session, lake: str, contracts: Iterable[Contract], but: Collection[str] = ()) -> None:
+    """The tables' logs as a run of Spark leaves them, as far as the catalog looks. but: `layer/table`, left out."""
+    client = session.client("s3")
+    with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+        place = {"LocationConstraint": "eu-central-1"}
+        client.create_bucket(Bucket=s3.bucket_and_key(lake)[0], CreateBucketConfiguration=place)
+    for layout in layouts(lake, contracts):
+        bucket, key = s3.bucket_and_key(layout.path)
+        if not key.endswith(tuple(but)):
+            client.put_object(Bucket=bucket, Key=f"{key}/_delta_log/{0:020d}.json")
+
+
 def put(session: boto3.Session, *contracts: Contract, lake: str = LAKE, prefix: str = "g") -> list[catalog.Registered]:
+    """Register what a lake with all these tables has."""
+    if s3.is_on_s3(lake) and s3.bucket_and_key(lake)[0]:
+        write(session, lake, contracts or (contract("lane-status"),))
     return register(session, lake, prefix, contracts or (contract("lane-status"),))
 
 
@@ -67,6 +85,35 @@ def test_every_contract_has_its_tables_with_types_and_comments(session):
             assert said == one.description or one.description.startswith(said.removesuffix("…")) and len(said) > 200
     audit = set(wr.catalog.tables(database="g_audit", boto3_session=session)["Table"])
     assert audit == {"dispositions", "quality", "findings", "volumes", "files", "erasures", "expiries"}
+
+
+def test_a_table_that_was_never_written_is_not_registered_until_it_is(session):
+    item = contract("lane-status")
+    unwritten = ("quarantine/lane_status", "audit/findings", "audit/erasures")
+    write(session, LAKE, [item], but=unwritten)
+    done = {one.database: one for one in register(session, LAKE, "g", [item])}
+    assert done["g_quarantine"].unwritten == ["lane_status"]
+    assert done["g_audit"].unwritten == ["findings", "erasures"]
+    assert set(wr.catalog.tables(database="g_audit", boto3_session=session)["Table"]) == {
+        *("dispositions", "quality", "volumes", "files")
+    }
+    done = {one.database: one for one in put(session, item)}  # a run has written them
+    assert done["g_audit"].created == ["findings", "erasures"]
+    assert not done["g_audit"].unwritten and done["g_audit"].unchanged == 4
+
+
+def test_a_table_that_was_registered_and_is_not_there_leaves_the_catalog(session):
+    put(session)
+    bucket = boto3.resource("s3").Bucket("grocery-lake")
+    bucket.objects.filter(Prefix="main/audit/findings/").delete()
+    done = {one.database: one for one in register(session, LAKE, "g", [contract("lane-status")])}
+    assert done["g_audit"].dropped == ["findings"]
+    assert not wr.catalog.does_table_exist("g_audit", "findings", boto3_session=session)
+
+
+def test_a_lake_whose_bucket_is_not_there_is_named(session):
+    with pytest.raises(s3.S3Error, match="s3://nobody/lake/bronze: .*NoSuchBucket"):
+        register(session, "s3a://nobody/lake", "g", [contract("lane-status")])
 
 
 def test_no_column_is_without_a_comment_and_none_is_longer_than_glue_takes():
@@ -190,11 +237,13 @@ def grocery(aws, monkeypatch):
 
 
 def test_the_command_registers_where_the_settings_say(grocery, session):
+    write(session, LAKE, all_contracts(), but=["audit/erasures"])
     result = grocery("glue", "register")
     assert result.exit_code == 0, result.output
     assert "shop_silver" in result.output
     assert wr.catalog.does_table_exist("shop_silver", "sensor_readings", boto3_session=session)
-    rows = [line for line in grocery("glue", "register").output.splitlines() if "shop_" in line]
+    assert "shop_audit, not written yet: erasures" in result.output
+    rows = [line for line in grocery("glue", "register").output.splitlines() if "│ shop_" in line]
     assert [[cell.strip() for cell in row.split("│")[2:4]] for row in rows] == [["0", "0"]] * 4
 
 

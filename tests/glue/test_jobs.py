@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 import glue
+from batch_jobs.backfill import Backfilled, Span
 from batch_jobs.broker import Broker
 from batch_jobs.bronze import Loaded
+from batch_jobs.erasure import Cleaned, Erasure, NotErased
+from batch_jobs.errors import LakeError
 from batch_jobs.landing import SET_ASIDE, Fate, FilesSetAside, Landed, Taken
+from batch_jobs.maintenance import Kept
 from batch_jobs.quality import Checked, Finding, GateClosed, Verdict
+from batch_jobs.quarantine import Choice, Replayed
+from batch_jobs.run import new_run
 from batch_jobs.session import JOB_SETTINGS, RUN_SETTINGS, MissingSettings, given
 from batch_jobs.silver import Curated
-from glue import bronze, files, silver
+from glue import backfill, bronze, erase, files, maintain, replay, silver
 from schemas.contract import UnknownContract, all_contracts
 
 LAKE = "s3://grocery-lake/main"
 FROM_GLUE = ["--JOB_NAME", "nightly", "--job-language", "python", "--JOB_RUN_ID", "jr_1", "--TempDir", "s3://t/"]
-SCRIPTS = [Path(one.__file__) for one in (bronze, files, silver)]
+SCRIPTS = [Path(one.__file__) for one in (bronze, files, silver, replay, backfill, maintain, erase)]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No S3 is asked for the lease; the lakes that a run had for itself."""
+    taken = []
+
+    @contextlib.contextmanager
+    def one_run(lake: str):
+        taken.append(lake)
+        yield new_run(lake)
+
+    for script in (bronze, files, silver, replay, backfill, maintain, erase):
+        monkeypatch.setattr(script, "alone", one_run)
+    return taken
 
 
 @pytest.fixture
@@ -59,7 +81,11 @@ def test_a_contract_that_is_not_there_ends_the_job_by_name(bronze_calls):
 
 
 @pytest.mark.parametrize(
-    ("script", "words"), [(bronze, ["--lake", LAKE]), (files, ["--lake", LAKE]), (silver, FROM_GLUE)]
+    ("script", "words"),
+    [
+        *((one, ["--lake", LAKE]) for one in (bronze, files, backfill, erase)),
+        *((one, FROM_GLUE) for one in (silver, replay, maintain)),
+    ],
 )
 def test_an_argument_that_is_missing_is_named(script, words, capsys):
     with pytest.raises(SystemExit):
@@ -122,6 +148,78 @@ def test_a_warning_is_told_and_lets_the_job_end_well(curate, capsys):
 def test_what_fails_can_be_let_pass_and_is_still_told(curate, capsys):
     curate("critical", "--accept", "true", "--suites", "suites")
     assert "critical: stores: name: always there" in capsys.readouterr().out
+
+
+def test_replay_takes_what_was_chosen(monkeypatch, capsys, alone):
+    asked = []
+
+    def work(spark, run, contracts, choice):
+        asked.append((spark, run.lake, [one.name for one in contracts], choice))
+        return [Replayed("stores", 3, 1, 1, 1)]
+
+    monkeypatch.setattr(replay, "given", lambda: "session")
+    monkeypatch.setattr(replay, "replay", work)
+    replay.main([*FROM_GLUE, "--lake", LAKE, "--contracts", "stores", "--reason", "unit", "--run", "r1"])
+    assert asked == [("session", LAKE, ["stores"], Choice("unit", run="r1"))]
+    assert alone == [LAKE]
+    assert capsys.readouterr().out == "replay stores: 1 replayed, 1 duplicate, 1 stay\n"
+
+
+def test_backfill_takes_days_and_refuses_what_is_none(monkeypatch, capsys, alone):
+    asked = []
+
+    def work(spark, run, contracts, span):
+        asked.append((spark, run.lake, [one.name for one in contracts], span))
+        return [Backfilled("stores", 6, 3, 2, 1, added=1)]
+
+    monkeypatch.setattr(backfill, "given", lambda: "session")
+    monkeypatch.setattr(backfill, "backfill", work)
+    words = [*FROM_GLUE, "--lake", LAKE, "--contracts", "stores", "--from", "2026-10-01", "--to"]
+    backfill.main([*words, "2026-10-07"])
+    assert asked == [("session", LAKE, ["stores"], Span(date(2026, 10, 1), date(2026, 10, 7)))]
+    assert alone == [LAKE]
+    assert "3 inserted, 2 duplicate, 1 quarantined; silver: 1 added" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        backfill.main([*words, "October"])
+    assert "argument --to: invalid fromisoformat value: 'October'" in capsys.readouterr().err
+
+
+def test_a_table_that_could_not_be_maintained_fails_the_job_by_name(monkeypatch, capsys, alone):
+    kept = [Kept("silver.stores", expired=2, compacted=1), Kept("bronze.stores", fault="bronze.stores: somebody wrote")]
+    monkeypatch.setattr(maintain, "given", lambda: "session")
+    monkeypatch.setattr(maintain, "maintain", lambda spark, run, contracts: kept)
+    with pytest.raises(LakeError, match="bronze.stores: somebody wrote"):
+        maintain.main([*FROM_GLUE, "--lake", LAKE])
+    assert alone == [LAKE]
+    assert "maintain silver.stores: 2 rows expired, 1 partitions compacted" in capsys.readouterr().out
+
+
+def test_an_erasure_reads_the_hashes_from_a_file_and_fails_while_something_is_left(monkeypatch, capsys, alone):
+    hashes = [f"cust_{'a' * 32}", f"car_{'b' * 32}"]
+    done = Erasure([Cleaned("silver.stores", 2)])
+    asked = []
+
+    def work(spark, run, contracts, sought, reference):
+        asked.append((run.lake, sought.pseudonyms, reference))
+        return done
+
+    monkeypatch.setattr(erase, "given", lambda: "session")
+    monkeypatch.setattr(erase.files, "text", lambda spark, name: {"s3://b/17.txt": "\n".join(hashes) + "\n"}[name])
+    monkeypatch.setattr(erase, "silver", lambda *_: asked.append("silver"))
+    monkeypatch.setattr(erase, "erase", work)
+    words = [*FROM_GLUE, "--lake", LAKE, "--reference", "DSR-17", "--hashes", "s3://b/17.txt"]
+    erase.main(words)
+    assert asked == ["silver", (LAKE, tuple(hashes), "DSR-17")]
+    assert alone == [LAKE]
+    told = capsys.readouterr().out
+    assert "erase silver.stores: 2 rows" in told and "aaaa" not in told
+    done.proof.hits.append("s3://b/lake/x")
+    done.locked.append("letter-1")
+    with pytest.raises(NotErased, match="still in s3://b/lake/x\ndead letter letter-1: no key here opens it"):
+        erase.main(words)
+    monkeypatch.setattr(erase.files, "text", lambda spark, name: "4711\n")
+    with pytest.raises(ValueError, match="1 of 1 lines are no pseudonym"):
+        erase.main(words)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

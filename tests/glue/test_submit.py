@@ -1,7 +1,7 @@
 """The entry scripts by spark-submit, as far from here as a laptop can be: own environment, S3 by moto's server.
 
-The environment holds the package's wheel with what it depends on, Spark and Delta at Glue 6.0's versions, and nothing
-of the project. It has this Python, not Glue's 3.13.
+The environment holds the package's wheel with what it depends on, Spark and Delta at Glue 6.0's versions, PyArrow and
+boto3, which Glue has too, and nothing of the project. It has this Python, not Glue's 3.13.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import boto3
@@ -35,7 +36,7 @@ TABLES = ("bronze/lane_status", "silver/lane_status", "audit/dispositions", "aud
 def jars() -> list[str]:
     folders = [settings().jars / "spark", settings().jars / "s3a"]
     if not folders[1].is_dir():
-        pytest.skip(f"no {folders[1]}; mvn -q -B -Ps3a dependency:copy-dependencies -DoutputDirectory={folders[1]}")
+        pytest.skip(f"no {folders[1]}: `make s3` fetches it")
     return [str(jar) for folder in folders for jar in _new_to_spark(folder)]
 
 
@@ -46,10 +47,11 @@ def clean(tmp_path_factory) -> tuple[Path, Path]:
     tools = os.environ | uv_environment(Path(sys.executable))
     made = build(folder / "package", tools)
     uv, python = Path(sys.executable).parent / "uv", folder / "venv" / "bin" / "python"
+    others = [f"{name}=={version(name)}" for name in ("boto3", "pyarrow")]
     pins = [f"{name}=={version}" for name, version in read_pins().items()]
     for words in (
         ["venv", "--python", sys.executable, folder / "venv"],
-        ["pip", "install", "--python", python, "pyspark==4.1.1", "delta-spark==4.2.0", made.wheel, *pins],
+        ["pip", "install", "--python", python, "pyspark==4.1.1", "delta-spark==4.2.0", *others, made.wheel, *pins],
     ):
         subprocess.run([uv, *words], env=tools, check=True, capture_output=True)
     return folder / "venv", folder / "package"

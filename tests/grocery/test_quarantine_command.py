@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -199,9 +200,17 @@ def test_every_reason_that_an_example_can_have_is_explained():
     assert codes <= set(MEANINGS)
 
 
-def test_a_lake_on_s3_is_not_listed_from_here():
-    with pytest.raises(ValueError, match="ask Athena"):
-        groups("s3a://lake/main", [READINGS])
+def test_a_lake_on_s3_is_listed_as_one_in_a_folder_and_no_bucket_is_named(lake, aws):
+    with pytest.raises(ValueError, match="s3a://shop/main/quarantine: .*NoSuchBucket"):
+        groups("s3a://shop/main", [READINGS])
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="shop", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    assert groups("s3a://shop/main", [READINGS]) == ([], 0)
+    for file in lake.rglob("*"):
+        if file.is_file():
+            client.upload_file(str(file), "shop", f"main/{file.relative_to(lake)}")
+    found, records = groups("s3a://shop/main", [READINGS])
+    assert (found, records) == groups(str(lake), [READINGS]) and records
 
 
 def test_a_name_with_a_quotation_mark_is_a_name(lake):

@@ -62,6 +62,21 @@ def test_a_removed_environment_is_made_again(tmp_path):
     assert setup.stale(home) == ["packages"]
 
 
+def test_what_only_some_need_is_fetched_when_it_is_asked_for_and_kept_after(tmp_path):
+    home = finished(tmp_path)
+    assert setup.stale(home) == []
+    assert setup.stale(home, extras=("s3a",)) == ["s3a"]
+    (home / "jars" / "s3a").mkdir()
+    assert setup.stale(home, extras=("s3a",)) == ["s3a"]  # somebody's, or half of it
+    setup.remember(home, "3.11", ["s3a"])
+    assert setup.stale(home, extras=("s3a",)) == []
+
+
+def test_an_extra_that_is_not_there_is_named(capsys):
+    assert setup.main("s4") == 2
+    assert "s4: no such extra; there is s3a" in capsys.readouterr().err
+
+
 def test_a_set_up_that_was_cut_off_is_not_remembered(tmp_path):
     home = finished(tmp_path)
     (home / "setup.json").write_text('{"packa')
