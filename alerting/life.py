@@ -150,9 +150,13 @@ def answer(
     began_at: int | None = None,
     until: int = 0,
     reason: str | None = None,
+    made_of: str = "",
 ) -> dict[str, Any]:
-    """An answer to a command that is about no single alert: `rejected`, `silenced` or `unsilenced`."""
-    named = alert_id(COMMAND_RULE, "", command_id)
+    """An answer to a command that is about no single alert: `rejected`, `silenced` or `unsilenced`.
+
+    made_of: what names the answer where the command may still get another one; else the command's own id.
+    """
+    named = alert_id(COMMAND_RULE, "", made_of or command_id)
     told: dict[str, Any] = {
         "event_id": f"{named}-{sequence}",
         "event_time": to_rfc3339(decided_at),

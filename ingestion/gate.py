@@ -2,7 +2,8 @@
 
 A good event goes to its contract's topic, keyed by store, with its arrival time as the record's timestamp. Anything
 else goes to `dead-letters` with every reason and the original, encrypted. Where a known sensor said something that
-cannot be used, a `bad-reading` marker goes on as well, so that the engine knows that the sensor speaks.
+cannot be used, a `bad-reading` marker goes on as well, so that the engine knows that the sensor speaks. Where somebody
+commanded something of the alerts, a `rejected` event tells them on the topic where they wait for the answer.
 
 Pure but for the encryption's random salt: no clock, no I/O. The same arrivals give the same records, byte for byte,
 except for the encrypted originals.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -21,12 +22,14 @@ from typing import Any
 
 import msgspec
 
+from alerting.life import Said, answer
 from ingestion.arrival import UNKNOWN, Arrival, dumps, to_ms
 from ingestion.dead_letters import MAX_KEPT_BYTES, Cipher, letter
 from ingestion.pseudonym import Pseudonyms, spelled
 from ingestion.record import Record
 from ingestion.reference import Reference
-from ingestion.topics import DEAD_LETTERS
+from ingestion.relay import COMMANDS
+from ingestion.topics import DEAD_LETTERS, JOB_ALERTS, JOBLESS_ALERTS, PLATFORM_ALERTS
 from ingestion.units import UnitDoesNotFit, converter, metric_units
 from schemas.contract import Contract, all_contracts, contract
 from schemas.instants import to_rfc3339
@@ -37,6 +40,9 @@ _SHOWN = 80
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _LONG_DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){7,}")
 _INT64 = 2**63
+_BROKEN = {"json", "not_a_number", "range"}
+"""Reasons of an arrival that was not held against its contract."""
+_ID = re.compile(contract(COMMANDS).schema["properties"]["event_id"]["pattern"].removesuffix("$"))
 
 Event = dict[str, Any]
 
@@ -129,7 +135,7 @@ class Gate:
         }
 
     def admit(self, arrival: Arrival) -> list[Record]:
-        """The records of one arrival: the event, or its dead letter and perhaps a marker. Never empty."""
+        """The records of one arrival: the event, or its dead letter and perhaps a marker or an answer. Never empty."""
         reasons: list[Reason] = []
         event: Event | None = None
         inbound = _inbound().get(arrival.contract)
@@ -176,6 +182,8 @@ class Gate:
         if isinstance(when, str):
             reasons += self._check_clock(when, arrived_ms)
         reasons += self._check_places(inbound, event)
+        if inbound.topic == COMMANDS and event.get("topic") in JOBLESS_ALERTS:
+            reasons.append(_jobless(event["topic"]))
         return reasons
 
     def _pseudonymise(self, event: Event, plain: str, pseudonym: str, kind: str) -> list[Reason]:
@@ -356,7 +364,37 @@ class Gate:
             if marker is not None:
                 self.markers += 1
                 records.append(Record(READINGS, marker["store_id"], dumps(marker), arrival.arrived_ms))
+        if arrival.contract == COMMANDS and event is not None:
+            records += self._answer(letter_id, arrival, event, store_id, reasons)
         return records
+
+    def _answer(
+        self, letter_id: str, arrival: Arrival, event: Event, store_id: str, reasons: list[Reason]
+    ) -> Iterator[Record]:
+        """A `rejected` event on the command's topic, where the command says so much that it can be told what it
+        answers. Its alert_id is made of the letter's: let in later, the same command is answered by its job as well."""
+        named = event.get("event_id")
+        if not isinstance(named, str) or not _ID.fullmatch(named):
+            return
+        wrong = {reason.path for reason in reasons}
+        judged = not any(reason.code in _BROKEN for reason in reasons)
+
+        def given(field: str) -> str:
+            value = event.get(field)
+            return value if judged and isinstance(value, str) and f"/{field}" not in wrong else ""
+
+        told = answer(
+            "rejected",
+            named,
+            topic=event["topic"] if event.get("topic") in JOB_ALERTS else PLATFORM_ALERTS,
+            store_id=store_id,
+            asset_id=given("asset_id"),
+            decided_at=arrival.arrived_ms,
+            said=Said(given("actor"), given("comment")),
+            reason="; ".join(f"{reason.path.lstrip('/')}: {reason.message}".lstrip(": ") for reason in reasons),
+            made_of=letter_id,
+        )
+        yield Record(told["topic"], store_id, dumps(told), arrival.arrived_ms)
 
     def _marker(self, letter_id: str, arrival: Arrival, event: Event, reasons: list[Reason], said: Any) -> Event | None:
         """A `bad-reading` where a known device of this store spoke, else None: a device that claims to be elsewhere
@@ -397,6 +435,13 @@ def _retired(code: str, path: str, name: str, entry: Event, event: Event) -> lis
     return [
         Reason(code, path, f"{name} was retired at {entry['event_time']}; stop its devices, or make it active again")
     ]
+
+
+def _jobless(topic: str) -> Reason:
+    known = ", ".join(name for name in JOB_ALERTS if name not in JOBLESS_ALERTS)
+    return Reason(
+        "topic", "/topic", f"{topic}: no job tells alerts there yet, so none takes commands; send it to {known}"
+    )
 
 
 def _not_inbound(arrival: Arrival) -> Reason:

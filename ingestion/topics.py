@@ -25,8 +25,11 @@ JOB_ALERTS = (
     "alerts.scan-and-go",
 )
 """Each is written by one job, which takes the commands for it."""
+JOBLESS_ALERTS = ("alerts.curbside", "alerts.scan-and-go")
+"""Those of them whose job there is not yet: nobody would take a command for them, so the gate refuses it."""
 PLATFORM_ALERTS = "alerts.platform"
-"""The guard's. No job writes there: what a job that died had not yet committed hides whatever comes after it."""
+"""The guard's, and the gate's for a command that names no topic. No job writes there: what a job that died had not yet
+committed hides whatever comes after it."""
 ALERT_TOPICS = (*JOB_ALERTS, PLATFORM_ALERTS)
 DEAD_LETTERS = "dead-letters"
 _WEEK_MS = 7 * 24 * 3600 * 1000

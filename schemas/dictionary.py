@@ -202,14 +202,14 @@ def _limits(field: dict[str, Any]) -> Iterator[str]:
 def _rules(schema: dict[str, Any], prefix: str) -> Iterator[str]:
     for part in schema.get("allOf", []):
         if "anyOf" in part:
-            yield (
-                " or ".join(" and ".join(_ticked(prefix, branch["required"])) for branch in part["anyOf"]) + " is there"
-            )
+            yield f"{_either(prefix, part['anyOf'])} is there"
             continue
         tests = part["if"]["properties"].items()
         where = " and ".join(f"`{prefix}{name}` is {' or '.join(_values(test))}" for name, test in tests)
         needed, limited = part["then"].get("required", []), part["then"].get("properties", {})
         said = [f"{_listed(_ticked(prefix, needed))} must be there"] if needed else []
+        if "anyOf" in part["then"]:
+            said.append(f"{_either(prefix, part['then']['anyOf'])} must be there")
         said += [f"`{prefix}{name}` is {' and '.join(_limits(limits))}" for name, limits in limited.items()]
         yield f"where {where}: {', '.join(said)}"
     for name, others in schema.get("dependencies", {}).items():
@@ -225,6 +225,10 @@ def _values(test: dict[str, Any]) -> list[str]:
     return [
         str(value).lower() if isinstance(value, bool) else str(value) for value in test.get("enum") or [test["const"]]
     ]
+
+
+def _either(prefix: str, branches: list[dict[str, Any]]) -> str:
+    return " or ".join(" and ".join(_ticked(prefix, branch["required"])) for branch in branches)
 
 
 def _ticked(prefix: str, names: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ knows and another does not would let through here what is refused there.
 
     type, const, enum, pattern (its `$` the end of the text), format (with a pattern beside it), minimum, maximum,
     exclusiveMinimum, minLength (1: not empty), maxLength, minItems, properties, required, dependencies on fields,
-    additionalProperties (false, or texts: a map), items, allOf of if/then and of anyOf-required.
+    additionalProperties (false, or texts: a map), items, allOf of if/then and of anyOf-required, also within then.
 
     Of the whole: x-topic; x-key, fields joined to the record's key; x-kind; x-event-time; x-max-lateness and
     x-retention, ISO 8601 durations; and, where it can be said, x-fresh-within, another: how old a store's newest event
@@ -146,7 +146,7 @@ def _between(schema: Schema, at: str) -> Iterator[str]:
         if part.keys() not in ({"anyOf"}, {"if", "then"}):
             yield f"{at}: allOf of {' and '.join(sorted(part))}; if and then, or anyOf are known"
             continue
-        for branch in part.get("anyOf", []):
+        for branch in [*part.get("anyOf", []), *part.get("then", {}).get("anyOf", [])]:
             if branch.keys() != {"required"}:
                 yield f"{at}: anyOf of {' and '.join(sorted(branch))}; required alone is known"
             named += branch.get("required", [])
@@ -156,8 +156,8 @@ def _between(schema: Schema, at: str) -> Iterator[str]:
                 yield f"{at}: an if must require what it tests, or it holds where the field is missing"
             if any(test.keys() not in ({"const"}, {"enum"}) for test in tests.values()):
                 yield f"{at}: an if tests by const or by enum"
-            if not then.keys() <= {"required", "properties"}:
-                yield f"{at}: then of {' and '.join(sorted(then))}; required and properties are known"
+            if not then.keys() <= {"required", "properties", "anyOf"}:
+                yield f"{at}: then of {' and '.join(sorted(then))}; required, properties and anyOf are known"
             named += [*tests, *then.get("required", []), *then.get("properties", {})]
     if unknown := set(named) - fields.keys():
         yield f"{at}: {', '.join(sorted(unknown))} is named in a rule, but is no field"

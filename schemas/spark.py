@@ -327,8 +327,7 @@ def _rules(schema: Schema, read: OfField, has: OfField, path: str) -> list[Flag]
 def _part(part: Schema, fields: Schema, read: OfField, has: OfField, path: str) -> list[Flag]:
     """One entry of allOf: if/then, or anyOf of required fields."""
     if "anyOf" in part:
-        branches = [reduce(and_, [has(name) for name in branch["required"]]) for branch in part["anyOf"]]
-        return [(~reduce(or_, branches), f"required:{path}")]
+        return [_neither(part["anyOf"], has, path)]
     holds = F.lit(True)
     for name, test in part["if"]["properties"].items():
         wanted = test["enum"] if "enum" in test else [test["const"]]
@@ -337,7 +336,15 @@ def _part(part: Schema, fields: Schema, read: OfField, has: OfField, path: str) 
     flags = [(~has(name), f"required:{path}/{name}") for name in then.get("required", [])]
     for name, limits in then.get("properties", {}).items():
         flags += _values({"type": fields[name]["type"]} | limits, read(name), f"{path}/{name}")
+    if "anyOf" in then:
+        flags.append(_neither(then["anyOf"], has, path))
     return [(holds & condition, reason) for condition, reason in flags]
+
+
+def _neither(branches: list[Schema], has: OfField, path: str) -> Flag:
+    """None of the branches has all that it requires."""
+    there = [reduce(and_, [has(name) for name in branch["required"]]) for branch in branches]
+    return ~reduce(or_, there), f"required:{path}"
 
 
 def _values(field: Schema, value: Column, path: str) -> list[Flag]:

@@ -148,7 +148,7 @@ def _reasons(contract: Contract, event: Event, error: jsonschema_rs.ValidationEr
             yield Reason("required", pointer([*where, missing]), text)
         case "anyOf":
             choices = " nor ".join(" and ".join(branch["required"]) for branch in limit)
-            yield Reason("required", path, f"{_name(where)} has neither {choices}; send one of them")
+            yield Reason("required", path, f"{_name(where)} has neither {choices}{under}; send one of them")
         case "additionalProperties":
             for name in details["unexpected"]:
                 text = (

@@ -16,7 +16,20 @@ from alerting.state import dumps, loads
 from schemas.contract import contract
 from schemas.validate import validator
 from tests.alerting.life_table import follows_the_table
-from tests.alerting.logs import FREEZER, RULES, SHIPPED, STORE, Written, curve, engine, reading, rules_of, tick
+from tests.alerting.logs import (
+    FREEZER,
+    MINUTE,
+    RULES,
+    SHIPPED,
+    STORE,
+    Written,
+    curve,
+    engine,
+    in_order,
+    reading,
+    rules_of,
+    tick,
+)
 
 DEFROST = "s001-freezer-01-d"
 COOLER = "s001-cooler-01-t"
@@ -111,19 +124,44 @@ def test_nothing_a_store_is_remembered_by_grows_without_bound(log):
     assert all(len(device.recent) <= KEPT for device in state.devices.values())
 
 
+EXCURSIONS = {
+    FREEZER: ("freezer_too_warm", (-20, -14, -18)),
+    "s001-cooler-01-t": ("cooler_too_warm", (3, 6, 3)),
+    "s001-freezer-02-d": ("defrost_too_long", (0, 1, 0)),
+    "s001-freezer-03-o": ("door_left_open", (0, 1, 0)),
+}
+"""By device: rule, and the values before, during and after an excursion."""
+LATEST = 11
+"""Minutes that a reading may be late here."""
+
+
 @settings(max_examples=100, deadline=None)
-@given(st.integers(9, 20), st.lists(st.sampled_from([0.0, 1.0, 4.0, 6.0, 11.0]), min_size=32, max_size=32))
-def test_an_excursion_well_past_for_gives_the_same_alert_in_whatever_order_it_comes(length, delays):
-    """Readings come up to 11 min late, the excursion is longer than `for` and that together."""
-    story = curve([-20] * 4 + [-14] * length + [-18] * 8)
-    undisturbed = decide(story)
-    late = [
-        Logged(logged.arrived_ms + round(delay * 60_000), logged.event)
-        for logged, delay in zip(story, delays, strict=False)
-    ]
-    disturbed = decide(sorted(late, key=lambda logged: logged.arrived_ms))
+@given(st.dictionaries(st.sampled_from(list(EXCURSIONS)), st.integers(15, 22), min_size=1), st.randoms())
+def test_an_excursion_well_past_for_gives_the_same_alert_in_whatever_order_and_how_often_it_comes(lengths, random):
+    """Excursions that are longer than `for` and the lateness together, of several devices and rules at once; some
+    readings come twice, the second time up to half an hour late. When it ended is told by what had come until then."""
+    story = in_order(
+        *(
+            curve([before] * 4 + [during] * length + [after] * 8, device=device)
+            for device, length in lengths.items()
+            for before, during, after in [EXCURSIONS[device][1]]
+        )
+    )
 
-    def told(alerts):
-        return [(alert["alert_id"], alert["sequence"], alert["event"], alert["starts_at"]) for alert in alerts]
+    def late(logged: Logged, minutes: list[int]) -> Logged:
+        return Logged(logged.arrived_ms + random.choice(minutes) * MINUTE, logged.event)
 
-    assert told(disturbed) == told(undisturbed)
+    disturbed = [late(logged, [0, 0, 1, 4, 6, LATEST]) for logged in story]
+    disturbed += [late(logged, [LATEST, 20, 30]) for logged in random.sample(story, len(story) // 4)]
+
+    def told(log: list[Logged]) -> list[tuple[str, int, str, str]]:
+        rules = {EXCURSIONS[device][0] for device in lengths}
+        return sorted(
+            (alert["alert_id"], alert["sequence"], alert["event"], alert["starts_at"])
+            for alert in decide(log, SHIPPED)
+            if alert["rule"] in rules
+        )
+
+    undisturbed = told(story)
+    assert [step[2] for step in undisturbed] == ["raised", "resolved"] * len(lengths)
+    assert told(in_order(disturbed)) == undisturbed

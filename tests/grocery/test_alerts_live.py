@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -22,15 +27,15 @@ from ingestion.sinks import KafkaSink
 from ingestion.ticker import run_ticker
 from schemas.instants import to_rfc3339
 from streaming_jobs.submit import submit
-from tests.ingestion.example import arrival, asset, reading, store
+from tests.ingestion.example import arrival, asset, command, reading, store
 
 pytestmark = pytest.mark.integration
 
 STORE, FREEZER = "store-991", "s991-freezer-01"
-# The broker is shared: alerts of this test's store go to a topic of their own.
+# The broker is shared: alerts of this test's store go to a topic that no other test's job of this name writes to.
 RULES = f"""
 version: 1
-topic: alerts.curbside
+topic: alerts.utility
 rules:
   - alert: freezer_too_warm
     select: {{store: {STORE}, metric: temperature}}
@@ -84,10 +89,28 @@ def ticking(broker: str) -> Iterator[None]:
         thread.join(30)
 
 
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """What `grocery alerts watch` prints meanwhile, in a terminal of its own that Ctrl-C ends."""
+    script = "from grocery.cli import app; app(['alerts', 'watch', '--store', sys.argv[1]])"
+    words = [sys.executable, "-uc", f"import sys; {script}", STORE]
+    said: list[str] = []
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "300"}) as process:
+        reader = threading.Thread(target=lambda: said.extend(process.stdout))
+        reader.start()
+        try:
+            until(lambda: any("Waiting for alerts" in line for line in said), "the watch to begin")
+            yield said
+        finally:
+            process.send_signal(signal.SIGINT)
+            reader.join(30)
+    assert process.returncode == 0
+
+
 @pytest.fixture
 def job(stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[Stack]:
     """The job, with a rule of this test's own, and the store that it is about. The command line finds the broker."""
-    rules = tmp_path / "curbside.yaml"
+    rules = tmp_path / "utility.yaml"
     rules.write_text(RULES, "utf-8")
     there = [("stores", store(STORE)), ("assets", asset(FREEZER, store_id=STORE))]
     publish(there, stack.kafka)
@@ -110,15 +133,21 @@ def measured(broker: str, value: float, seconds_ago: float = 0) -> None:
     at = now - round(seconds_ago * 1000)
     ids = {"store_id": STORE, "asset_id": FREEZER, "device_id": f"{FREEZER}-t", "event_id": f"{FREEZER}-{at}"}
     event = reading(value=value, event_time=to_rfc3339(at), **ids)
-    (record,) = open_gate(Reference.from_topics(broker)).admit(arrival(event, at_ms=now))
-    assert record.topic == "sensor-readings"
+    assert through_the_gate(broker, event, "sensor-readings", now) == ["sensor-readings"]
+
+
+def through_the_gate(broker: str, event: dict[str, Any], contract: str, at_ms: int) -> list[str]:
+    """As another program sends it; returns the topics that it went to."""
+    records = open_gate(Reference.from_topics(broker)).admit(arrival(event, contract, at_ms=at_ms))
     with KafkaSink(broker) as sink:
-        sink.send(record)
+        for record in records:
+            sink.send(record)
         sink.flush()
+    return [record.topic for record in records]
 
 
 def test_an_alert_is_acknowledged_silenced_and_closed_by_people(job: Stack):
-    with ticking(job.kafka):
+    with ticking(job.kafka), watched() as seen:
         measured(job.kafka, -10, seconds_ago=2)
         measured(job.kafka, -9)
         until(lambda: [alert["status"] for alert in listed()] == ["firing"], "the alert")
@@ -129,7 +158,7 @@ def test_an_alert_is_acknowledged_silenced_and_closed_by_people(job: Stack):
         assert "ack_expired" in obeyed("unack", alert)
         assert "is not acknowledged" in rejected("unack", alert)
 
-        where = ("--store", STORE, "--topic", "curbside")
+        where = ("--store", STORE, "--topic", "utility")
         assert "is no area of store-991; there are frozen" in rejected(
             "silence", *where, "--area", "Attic", "--for", "1h", "-m", "x"
         )
@@ -140,6 +169,19 @@ def test_an_alert_is_acknowledged_silenced_and_closed_by_people(job: Stack):
         named = json.loads(obeyed("silences", "--store", STORE, "--json"))["event_id"]
         assert "unsilenced" in obeyed("cancel", named.partition(".")[0])
 
+        obeyed("maintenance", *where, "--asset", FREEZER, "--for", "2h", "-m", "compressor exchange")
+        until(lambda: [item["status"] for item in listed()] == ["silenced"], "the maintenance's effect", 20)
+        planned = json.loads(obeyed("silences", "--store", STORE, "--json"))
+        assert (planned["command"], planned["comment"]) == ("maintenance", "compressor exchange")
+        assert "unsilenced" in obeyed("cancel", planned["event_id"].partition(".")[0])
+
+        now = round(time.time() * 1000)
+        wrong = command(
+            store_id=STORE, topic="alerts.utility", asset_id=FREEZER, until=None, event_time=to_rfc3339(now)
+        )
+        assert through_the_gate(job.kafka, wrong, "alert-commands", now) == ["dead-letters", "alerts.utility"]
+        until(lambda: any("until is missing where command is silence" in line for line in seen), "the gate's answer")
+
         measured(job.kafka, -20)
         until(lambda: [item.get("needs_closing") for item in listed()] == [True], "the end of it", 20)
         told = ("--cause", "door left open", "--action", "closed it")
@@ -147,7 +189,11 @@ def test_an_alert_is_acknowledged_silenced_and_closed_by_people(job: Stack):
         assert "goods discarded" in obeyed("close", alert, *told, "--goods", "discarded")
         assert listed() == []
         life = [json.loads(line)["event"] for line in obeyed("show", alert, "--json").splitlines()]
-        assert life == ["raised", "acknowledged", "ack_expired", "silenced", "unsilenced", "resolved", "closed"]
+        quiet = ["silenced", "unsilenced"]
+        assert life == ["raised", "acknowledged", "ack_expired", *quiet, *quiet, "resolved", "closed"]
+        until(lambda: any(" closed " in line for line in seen), "the end of it")
+        lines = [line.split() for line in seen if " alert-command " not in line and "Waiting" not in line]
+        assert [(words[2], words[6]) for words in lines] == [(event, "freezer_too_warm") for event in life]
 
         nobody = ("silence", "--store", STORE, "--topic", "shelf", "--for", "1h", "-m", "x", "--wait", "3")
         assert "the ticker has told it, the job of alerts.shelf has not read it" in rejected(*nobody)

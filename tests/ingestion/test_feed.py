@@ -46,12 +46,12 @@ def test_a_command_among_the_arrivals_is_kept_and_relayed_at_its_arrival() -> No
     assert (done.accepted, done.ticks) == (20, 2 * 2 + 1)
 
 
-def test_a_command_that_the_gate_refuses_is_not_relayed() -> None:
+def test_a_command_that_the_gate_refuses_is_answered_and_not_relayed() -> None:
     sink = ListSink()
     wrong = [command(store_id="store-009"), command(until=None), command(asset_id="s001-freezer-99")]
     arrivals = [arrival(one, COMMANDS) for one in wrong]
     done = feed(arrivals, gate(), sink, ticks_every_s=10)
-    assert done.by_topic == {READINGS: 2, DEAD_LETTERS: 3}
+    assert done.by_topic == {READINGS: 2, DEAD_LETTERS: 3, "alerts.cold-chain": 3}
     assert done.by_reason == {"unknown_store": 1, "required": 1, "unknown_asset": 1}
     assert not any(b"commands" in record.value for record in sink.records if record.topic == READINGS)
 

@@ -6,14 +6,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alerting.fold import answers
+from alerting.language import COMMAND_RULE
+from alerting.life import alert_id
+from grocery.settings import PROJECT
 from ingestion.arrival import Arrival, dumps
 from ingestion.gate import READINGS
 from ingestion.record import Record
 from ingestion.reference import Reference
-from ingestion.topics import DEAD_LETTERS
+from ingestion.topics import ALERT_TOPICS, DEAD_LETTERS, JOB_ALERTS, JOBLESS_ALERTS
 from schemas.contract import all_contracts, contract
 from schemas.instants import to_rfc3339
 from schemas.validate import validator
+from streaming_jobs.submit import jobs
+from tests.alerting.logs import rules_of
 from tests.ingestion.example import CIPHER, NOON, PSEUDONYMS, arrival, asset, chain, command, gate, reading, sale, store
 
 LINE = {
@@ -42,7 +48,7 @@ def refusal(event: dict[str, Any] | bytes, name: str = READINGS, **options: Any)
     records = gate(**options).admit(arrival(event, name))
     assert records[0].topic == DEAD_LETTERS
     for record in records:
-        assert validator(contract(record.topic))(body(record)) == []
+        assert validator(contract("alert" if record.topic in ALERT_TOPICS else record.topic))(body(record)) == []
     letter = body(records[0])
     payload = event if isinstance(event, bytes) else dumps(event)
     assert CIPHER.decrypt(letter["payload"]) == payload
@@ -394,9 +400,59 @@ def test_commands_pass_and_must_name_what_there_is() -> None:
         ({"until": None}, "required"),
         ({"actor": None}, "required"),
         ({"until": "2026-10-05T13:00:00Z"}, "pattern"),
+        ({"topic": "alerts.curbside"}, "topic"),
+        ({"topic": "alerts.coldchain"}, "enum"),
     ):
-        letter, records = refusal(command(**wrong), "alert-commands")
-        assert (codes(letter), len(records)) == ([code], 1)
+        letter, (_, answer) = refusal(command(**wrong), "alert-commands")
+        assert codes(letter) == [code]
+        told, topic = body(answer), wrong.get("topic", "alerts.cold-chain")
+        assert answer.topic == told["topic"] == (topic if topic in JOB_ALERTS else "alerts.platform")
+        assert (told["event"], told["status"], told["sequence"]) == ("rejected", "resolved", 1)
+        assert answers(told, command())
+        assert letter["reasons"][0]["message"][:100] in told["reason"]
+        assert (answer.key, answer.timestamp_ms) == (told["store_id"], NOON)
+        assert told["store_id"] == ("chain" if code == "unknown_store" else "store-001")
+        assert told.get("actor") == ("store-manager" if "actor" not in wrong else None)
+
+
+def test_each_wrong_command_is_answered_by_itself_and_what_is_let_in_later_gets_its_jobs_answer() -> None:
+    """Readers tell answers apart by alert_id: the job makes its own from the command's id."""
+    wrong = arrival(command(until=None), "alert-commands")
+    again, later = (arrival(command(until=None), "alert-commands", at_ms=NOON + ms) for ms in (0, 1))
+    ids = [body(gate().admit(item)[1])["alert_id"] for item in (wrong, again, later)]
+    assert len(set(ids)) == 2
+    assert ids[0] == ids[1]
+    assert alert_id(COMMAND_RULE, "", command()["event_id"]) not in ids
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        dumps(command(event_id=None)),
+        dumps(command(event_id="#1")),
+        dumps(command(event_id=7)),
+        b'{"event_id":"command-1"',
+        b"[]",
+        b" " * 300_000,
+    ],
+)
+def test_a_wrong_command_that_cannot_be_named_is_a_dead_letter_only(payload: bytes) -> None:
+    _, records = refusal(payload, "alert-commands")
+    assert len(records) == 1
+
+
+@pytest.mark.parametrize("more", [b',"lasts_s":NaN}', b',"lasts_s":123456789012345678901}', b',"area":"\\ud800"}'])
+def test_of_a_wrong_command_that_is_no_json_only_what_names_it_is_told(more: bytes) -> None:
+    payload = dumps(command(comment="x" * 1001))[:-1] + more
+    _, (_, answer) = refusal(payload, "alert-commands")
+    told = body(answer)
+    assert (told["command_id"], told["topic"]) == ("command-1", "alerts.cold-chain")
+    assert not told.keys() & {"actor", "comment"}
+
+
+def test_topics_without_a_job_are_those_that_no_shipped_rules_tell_on() -> None:
+    told = {rules_of(PROJECT / "chain" / "rules" / job.rules).topic for job in jobs().values()}
+    assert told == set(JOB_ALERTS) - set(JOBLESS_ALERTS)
 
 
 def test_stock_on_the_books_passes_below_zero_and_not_in_halves() -> None:

@@ -61,7 +61,8 @@ def _changes(schema: dict[str, Any], value: dict[str, Any], at: Steps) -> Iterat
             if name in value:
                 yield (*at, other), "incomplete", (*at, name), _GONE
     for part in schema.get("allOf", []):
-        given = [branch["required"] for branch in part.get("anyOf", []) if set(branch["required"]) <= value.keys()]
+        ways = part.get("anyOf", []) + (part["then"].get("anyOf", []) if "if" in part and _holds(part, value) else [])
+        given = [branch["required"] for branch in ways if set(branch["required"]) <= value.keys()]
         if len(given) == 1:
             yield (*at, given[0][0]), "required", at, _GONE
     for name in schema["properties"]:

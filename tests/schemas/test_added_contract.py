@@ -123,6 +123,7 @@ def test_a_folder_can_be_asked_for_its_contracts_alone(tmp_path):
 
 
 FIELDS = schema()["properties"]
+WHERE_FITS = {"properties": {"verdict": {"const": "fits"}}, "required": ["verdict"]}
 IN_THE_WAY = {
     "one of the project's contracts; give yours another name": {"name": "inventory"},
     "x-topic inventory belongs to inventory; give yours one of its own": {"x-topic": "inventory"},
@@ -166,6 +167,12 @@ def test_what_no_derivation_knows_is_named_where_it_stands():
         "colour is named in a rule, but is no field": schema(dependencies={"colour": ["weight"]}),
         "an if must require what it tests": schema(
             allOf=[{"if": {"properties": {"verdict": {"const": "fits"}}}, "then": {}}]
+        ),
+        "anyOf of properties; required alone is known": schema(
+            allOf=[{"if": WHERE_FITS, "then": {"anyOf": [{"properties": {"weight": {"minimum": 1}}}]}}]
+        ),
+        "paint is named in a rule, but is no field": schema(
+            allOf=[{"if": WHERE_FITS, "then": {"anyOf": [{"required": ["weight"]}, {"required": ["paint"]}]}}]
         ),
         "its const must be 1": broken("schema_version", const=2),
         "x-pseudonym-of loyalty_number, which is a field too": schema(

@@ -7,12 +7,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from alerting.engine import run
+from alerting.engine import Engine, run
 from alerting.events import Logged, read_event
 from grocery.stack import Stack
 from ingestion.arrival import read_arrivals
@@ -25,7 +26,7 @@ from schemas.validate import validator
 from streaming_jobs.progress import counted, running, wait_until_processed
 from streaming_jobs.runtime import arguments
 from streaming_jobs.submit import job_named, submit
-from tests.alerting.logs import CASES, EIGHT, RULES, engine
+from tests.alerting.logs import CASES, EIGHT, MINUTE, RULES, SHIPPED, engine, rules_of
 
 pytestmark = pytest.mark.integration
 
@@ -33,6 +34,7 @@ JOB, READINGS, ALERTS = "cold_chain", "sensor-readings", "alerts.cold-chain"
 WAIT_S = 300
 MINE = ("case-", "killed-")
 """How the stores of these tests are called: others have told alerts on the same topic, by other rules."""
+EVERY_KIND = RULES.with_name("every_kind.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +56,18 @@ def processed(stack: Stack) -> None:
     wait_until_processed(stack.kafka, stack.flink_rest, stack.job(JOB).job_id, JOB, READINGS, WAIT_S)
 
 
-def told(stack: Stack) -> list[tuple[str, int, bytes]]:
-    """(key, timestamp, value) of every committed alert event of these tests' stores."""
+def told(stack: Stack, stores: str | tuple[str, ...] = MINE) -> list[tuple[str, int, bytes]]:
+    """(key, timestamp, value) of every committed alert event of the stores that are called so."""
     return [
         (record.key.decode(), record.timestamp, record.value)
         for record in read_topic(stack.kafka, ALERTS)
-        if record.key.decode().startswith(MINE)
+        if record.key.decode().startswith(stores)
     ]
 
 
-def decided_alone(stack: Stack) -> list[tuple[str, int, bytes]]:
+def decided_alone(
+    stack: Stack, stores: str | tuple[str, ...] = MINE, by: Engine | None = None
+) -> list[tuple[str, int, bytes]]:
     """The same, as the engine alone decides over what is on the topic now."""
 
     def log() -> Iterator[tuple[str, Logged]]:
@@ -72,11 +76,12 @@ def decided_alone(stack: Stack) -> list[tuple[str, int, bytes]]:
                 event = read_event(record.value)
             except ValueError:
                 continue
-            if event.store_id.startswith(MINE):
+            if event.store_id.startswith(stores):
                 yield (record.key or b"").decode(), Logged(record.timestamp, event)
 
     return [
-        (alert["store_id"], to_ms(alert["decided_at"]), msgspec.json.encode(alert)) for alert in run(engine(), log())
+        (alert["store_id"], to_ms(alert["decided_at"]), msgspec.json.encode(alert))
+        for alert in run(by or engine(), log())
     ]
 
 
@@ -200,3 +205,66 @@ def test_in_process_mode_as_on_managed_flink_it_writes_the_same(job: Stack):
     mine = [alert for alert in told(job) if alert[0] == "killed-in-process-mode"]
     assert len(mine) == 3
     assert mine == [alert for alert in decided_alone(job) if alert[0] == "killed-in-process-mode"]
+
+
+def many_masks(store: str) -> Iterator[Record]:
+    """What the golden cases leave out: a warm freezer that is masked by a timetable and as a member of its rack, one
+    that freezes too hard, a screen that draws power after closing. Minutes count from eight; it closes at ten."""
+    every_day = [{"day": day, "opens": "06:00", "closes": "10:00"} for day in ("mon", "tue", "wed", "thu")]
+    assets = [
+        {"asset_id": f"{store}-f1", "asset_class": "freezer", "parent_id": f"{store}-rack"},
+        {"asset_id": f"{store}-f2", "asset_class": "freezer"},
+        {"asset_id": f"{store}-rack", "asset_class": "rack"},
+        {"asset_id": f"{store}-screen", "asset_class": "signage"},
+    ]
+
+    def event(minute: int, kind: str, **more: Any) -> Record:
+        at = EIGHT + minute * MINUTE
+        name = more.get("asset_id", "tick")
+        said = {"event_id": f"{store}-{name}-{minute}", "event_time": to_rfc3339(at), "store_id": store, "kind": kind}
+        return Record(READINGS, store, msgspec.json.encode(said | {"schema_version": 1} | more), at + 300)
+
+    yield event(0, "tick", store={"time_zone": "UTC", "opening_hours": every_day}, assets=assets)
+    for minute in range(1, 300):
+        values = {
+            "f1": ("freezer", "temperature", -13.5 if 90 <= minute < 270 else -18 - minute % 3 / 10),
+            "f2": ("freezer", "temperature", -22 if minute < 60 else -18 - minute % 2 / 10),
+            "rack": ("rack", "power", 0 if 200 <= minute < 230 else 2.5),
+            "screen": ("signage", "power", 3 if 100 <= minute < 150 else 0),
+        }
+        for asset, (asset_class, metric, value) in values.items():
+            named = {"asset_id": f"{store}-{asset}", "device_id": f"{store}-{asset}-d"}
+            yield event(minute, "reading", asset_class=asset_class, metric=metric, value=value, **named)
+
+
+def test_every_kind_of_rule_tells_the_same_on_the_cluster_as_alone_byte_for_byte(job: Stack, tmp_path: Path):
+    """The shipped rules, and beside them rules that use every word of the language, from the beginning of the topic."""
+    others = EVERY_KIND.read_text("utf-8").partition("rules:\n")[2].replace("store_silent", "whole_store_silent")
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"{SHIPPED.read_text('utf-8')}\n{others}", "utf-8")
+    job.forget(JOB)
+    with KafkaSink(job.kafka) as sink:
+        for number, folder in enumerate(CASES):
+            store = f"rules-{number}"
+            for item in read_arrivals(folder / "readings.ndjson"):
+                # Its assets keep their names: commands name alerts, whose ids are made of them.
+                event = item.payload.replace(b'"store-001"', f'"{store}"'.encode())
+                sink.send(Record(READINGS, store, event, item.arrived_ms))
+        for record in many_masks("rules-masks"):
+            sink.send(record)
+    submit(job, JOB, rules)
+    processed(job)
+    alerts, alone = told(job, "rules-"), decided_alone(job, "rules-", Engine(rules_of(rules)))
+    assert sorted(alerts) == sorted(alone)
+    events = [json.loads(value) for _, _, value in alerts]
+    assert {event["rule"] for event in events} == {rule.alert for rule in rules_of(rules).rules} | {"alert-command"}
+    steps = {"raised", "updated", "escalated", "deescalated", "acknowledged", "ack_expired", "silenced", "unsilenced"}
+    assert {event["event"] for event in events} >= steps | {"masked", "unmasked", "resolved", "closed", "rejected"}
+    masked = {
+        (event["rule"], "part_of" in event, event.get("until", "")[11:19])
+        for event in events
+        if event["event"] == "masked" and event["store_id"] == "rules-masks"
+    }
+    assert masked >= {("too_warm", False, "11:40:00"), ("freezer_too_warm", True, "")}
+    breaches = validator(contract("alert"))
+    assert [event for event in events if breaches(event)] == []

@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,12 @@ from streaming_jobs.progress import wait_until_processed
 from streaming_jobs.runtime import rules_of
 from streaming_jobs.submit import jobs, submit
 from tests.alerting.logs import EIGHT, MINUTE
-from tests.fixtures.savepoints.make import ALERTS, JOB, READINGS, send
-from tests.streaming_jobs.test_savepoints import FIXTURES, before_it, holds
+from tests.fixtures.savepoints.make import send, send_before
+from tests.streaming_jobs.test_savepoints import NEWEST, before_it, holds
 
 pytestmark = pytest.mark.system
-FIRST = FIXTURES[0]
+JOB, READINGS, ALERTS = "cold_chain", "sensor-readings", "alerts.cold-chain"
+FIRST = NEWEST[JOB]
 WAIT_S = 120
 GONE, GONE_LATER = "does not judge this device any more", "was taken away"
 RULES = FIRST / "rules.yaml"
@@ -53,19 +55,25 @@ RULES = FIRST / "rules.yaml"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory) -> Iterator[Stack]:
-    """A stack whose job was begun with the fixture's savepoint; its log is on the topic up to there."""
-    work = tmp_path_factory.mktemp("deploy")
-    stack = Stack(work / "stack", work / "logs")
-    stack.up(owner=os.getpid())
-    offsets = send(stack.kafka, list(read_arrivals(FIRST / "before.ndjson")))
-    assert {str(part): end for part, end in offsets.items()} == json.loads((FIRST / "offsets.json").read_text())
-    submit(stack, JOB, RULES, start_from=FIRST)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Settings, "work", property(lambda _: work))
-        settings.cache_clear()
+    with begun_with(FIRST, JOB, tmp_path_factory.mktemp("deploy")) as stack:
         yield stack
-    settings.cache_clear()
-    stack.wipe()
+
+
+@contextmanager
+def begun_with(savepoint: Path, job: str, work: Path) -> Iterator[Stack]:
+    """A stack whose job was begun with a fixture's savepoint; its log is on the topics up to there."""
+    stack = Stack(work / "stack", work / "logs")
+    try:
+        stack.up(owner=os.getpid())
+        send_before(stack.kafka, savepoint)
+        submit(stack, job, savepoint / "rules.yaml", start_from=savepoint)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Settings, "work", property(lambda _: work))
+            settings.cache_clear()
+            yield stack
+        settings.cache_clear()
+    finally:
+        stack.wipe()
 
 
 def grocery(*words: str) -> Any:
