@@ -95,11 +95,11 @@ def test_a_table_that_was_never_written_is_not_registered_until_it_is(session):
     assert done["g_quarantine"].unwritten == ["lane_status"]
     assert done["g_audit"].unwritten == ["findings", "erasures"]
     assert set(wr.catalog.tables(database="g_audit", boto3_session=session)["Table"]) == {
-        *("dispositions", "quality", "volumes", "files")
+        *("dispositions", "quality", "volumes", "files", "expiries")
     }
     done = {one.database: one for one in put(session, item)}  # a run has written them
     assert done["g_audit"].created == ["findings", "erasures"]
-    assert not done["g_audit"].unwritten and done["g_audit"].unchanged == 4
+    assert not done["g_audit"].unwritten and done["g_audit"].unchanged == 5
 
 
 def test_a_table_that_was_registered_and_is_not_there_leaves_the_catalog(session):
