@@ -99,7 +99,8 @@ class Engine:
         if state.rules != self.version:
             self._adopt_rules(state, told)
             changes.anything = True
-        devices, plans, store_id, clock = state.devices, self.plans.known, state.store_id, state.clock
+        devices, store_id, clock = state.devices, state.store_id, state.clock
+        plans = self.plans.known(store_id)
         touched, calmly = changes.devices.add, changes.calm.append
         for arrived, event in events:
             if event.store_id != store_id:
@@ -170,9 +171,10 @@ class Engine:
 
     def remember(self, state: Store, readings: Iterable[Calm]) -> None:
         """Take readings that `advance` found calm, without deciding anything again."""
+        plans = self.plans.known(state.store_id)
         for device_id, at, value, heard, event_id in readings:
             device = state.devices[device_id]
-            plan = self.plans.known.get(device_id) or self.plans.of(state, device_id, device)
+            plan = plans.get(device_id) or self.plans.of(state, device_id, device)
             self._remember(device, plan, (at, value, ""), heard, event_id, True)
 
     def _remember(self, device: Device, plan: Plan, spot: Spot, heard: int, event_id: str, in_order: bool) -> bool:
@@ -453,7 +455,7 @@ class Engine:
         state = case.state
         if not case.device.interval_s:
             return
-        plan = self.plans.known[case.device_id]
+        plan = self.plans.known(state.store_id)[case.device_id]
         for rule in plan.groups:
             key = f"{rule.alert}|{self.plans.place(state, rule, case.device)}"
             if key in state.groups:
@@ -486,13 +488,14 @@ class Engine:
                 yield _Due(edge, _ALERT, ("", key))
         for named, ended in state.ended.items():
             yield _Due(ended.forget_at, _ENDED, (named, ""))
+        plans = self.plans.known(state.store_id)
         for device_id, device in state.devices.items():
             for name, alert in device.alerts.items():
                 if edge := _edge(alert):
                     yield _Due(edge, _ALERT, (device_id, name))
             if not device.interval_s:
                 continue
-            plan = self.plans.known.get(device_id) or self.plans.of(state, device_id, device)
+            plan = plans.get(device_id) or self.plans.of(state, device_id, device)
             for rule in plan.absences:
                 if rule.alert in device.alerts:
                     continue
@@ -570,7 +573,7 @@ class Engine:
     def _take_assets(self, state: Store, assets: list[AssetInfo]) -> None:
         state.assets = {asset.asset_id: asset for asset in assets}
         for device_id in state.devices:
-            self.plans.forget(device_id)  # its area may be another one
+            self.plans.forget(state.store_id, device_id)  # its area may be another one
         state.due = 0
 
     def _take_roster(self, state: Store, event: Event, told: list[dict[str, Any]]) -> None:
@@ -584,7 +587,7 @@ class Engine:
                 Case(state, device_id, state.devices[device_id], told), "the device has left the roster"
             )
             del state.devices[device_id]
-            self.plans.forget(device_id)
+            self.plans.forget(state.store_id, device_id)
         for device_id, expected in wanted.items():
             device = state.devices.get(device_id)
             if device is not None and (device.asset_id, device.asset_class, device.metric) != (
@@ -594,7 +597,7 @@ class Engine:
             ):
                 moved = f"the device has moved to {expected.asset_id}"
                 self.alerts.close_all(Case(state, device_id, device, told), moved)
-                self.plans.forget(device_id)
+                self.plans.forget(state.store_id, device_id)
                 device = None
             if device is None:
                 device = state.devices[device_id] = Device(

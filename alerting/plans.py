@@ -31,7 +31,7 @@ class Plan:
 
 class Plans:
     """The rules of one set, looked up by device. by_name, versions: of each rule by its name. parents: names of rules
-    that others depend on. known: plans that were made, by device id."""
+    that others depend on."""
 
     def __init__(self, rules: RuleSet) -> None:
         self._rules = rules.rules
@@ -42,12 +42,19 @@ class Plans:
         # A chain has a few kinds of devices; only what some rule names tells two of a kind apart.
         named = [place for rule in rules.rules for place in (rule.select, *(item.where for item in rule.overrides))]
         self._apart = {word for word in ("store", "asset", "area", "device") if any(getattr(p, word) for p in named)}
-        self.known: dict[str, Plan] = {}
+        self._known: dict[str, dict[str, Plan]] = {}
         self._kinds: dict[tuple[str, ...], Plan] = {}
 
-    def forget(self, device_id: str) -> None:
+    def known(self, store_id: str) -> dict[str, Plan]:
+        """Plans that were made of a store's devices, by device id: stores may call their devices the same."""
+        known = self._known.get(store_id)
+        if known is None:
+            known = self._known[store_id] = {}
+        return known
+
+    def forget(self, store_id: str, device_id: str) -> None:
         """What a device is has changed, or it is gone."""
-        self.known.pop(device_id, None)
+        self.known(store_id).pop(device_id, None)
 
     def of(self, state: Store, device_id: str, device: Device) -> Plan:
         apart = self._apart
@@ -63,7 +70,7 @@ class Plans:
         plan = self._kinds.get(kind)
         if plan is None:
             plan = self._kinds[kind] = self._make(*kind)
-        self.known[device_id] = plan
+        self.known(state.store_id)[device_id] = plan
         return plan
 
     def _make(self, store: str, asset: str, asset_class: str, metric: str, area: str, device: str, zone: str) -> Plan:
@@ -95,9 +102,10 @@ class Plans:
     def members(self, state: Store, rule: Rule) -> dict[str, list[str]]:
         """Devices by the place whose common silence the rule is about."""
         found: dict[str, list[str]] = {}
+        known = self.known(state.store_id)
         for device_id, device in state.devices.items():
             if device.interval_s:
-                plan = self.known.get(device_id) or self.of(state, device_id, device)
+                plan = known.get(device_id) or self.of(state, device_id, device)
                 if rule in plan.groups:
                     found.setdefault(self.place(state, rule, device), []).append(device_id)
         return found

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from alerting.engine import AHEAD_MS, KEPT
+from alerting.engine import AHEAD_MS, KEPT, run
 from alerting.events import SEPARATOR, Unreadable, read_batch
 from alerting.rules import parse_rules
 from alerting.state import dumps, loads
@@ -33,6 +33,15 @@ def test_exactly_at_the_limit_is_no_breach_and_exactly_for_is_long_enough():
     assert decide(curve([-15] * 20)) == []
     assert steps(decide(curve([-14.9] * 7))) == [RAISED]
     assert decide(curve([-14.9] * 7)[:-1]) == []
+
+
+def test_two_stores_may_call_their_devices_the_same():
+    """One engine decides for many stores; what it knows of one store's device says nothing of the other's."""
+    other = "store-002"
+    cooler = {"asset_class": "cooler", "store_id": other}
+    log = [(STORE, reading(0, -20.0)), (other, reading(0, 4.0, **cooler))]
+    log += [(other, reading(5 * number, 4.0, **cooler)) for number in range(1, 20)]
+    assert list(run(engine(), log)) == []
 
 
 def test_one_reading_at_the_limit_starts_the_wait_again():
