@@ -136,10 +136,12 @@ def test_a_savepoint_of_an_earlier_release_restores_and_open_alerts_go_on_under_
 
 def test_a_contradictory_rule_file_is_told_with_its_line_and_changes_nothing(stack, tmp_path):
     before, file = stack.job(JOB), tmp_path / "rules.yaml"
-    file.write_text(RULES.read_text("utf-8").replace("clear_below: -16", "clear_below: -14"), "utf-8")
+    text = RULES.read_text("utf-8").replace("clear_below: -16", "clear_below: -14")
+    file.write_text(text, "utf-8")
+    line = text.partition("clear_below: -14")[0].count("\n") + 1
     said = grocery("deploy", JOB, "--rules", str(file))
     assert said.exit_code == 1
-    assert "rules.yaml:20: clear_below (-14) must be under raise_above (-15)" in said.output.replace("\n", "")
+    assert f"rules.yaml:{line}: clear_below (-14) must be under raise_above (-15)" in said.output.replace("\n", "")
     assert stack.job(JOB) == before
 
 
