@@ -75,7 +75,7 @@ def parse(df: DataFrame, contract: Contract, column: str = "payload") -> DataFra
     # In brackets, so that whatever follows the object is seen too: Spark's parser stops at the end of the first value.
     bracketed = F.concat(F.lit("["), F.col(column), F.lit("]"))
     documents = F.from_json(bracketed, T.ArrayType(_struct(contract.schema, typed=False)), OPTIONS)
-    raw = F.when(F.size(documents) == 1, documents[0])
+    raw = _let(documents, lambda found: F.when(F.size(found) == 1, found[0]))
     return df.withColumn("raw", raw).withColumn("event", _typed(contract.schema, F.col("raw")))
 
 

@@ -107,6 +107,14 @@ def test_typed_columns_are_the_contracts(spark):
         assert got == {field.name: field.dataType.simpleString() for field in struct_type(item)}
 
 
+def test_a_payload_is_parsed_once_for_its_typed_columns(spark):
+    from schemas.spark import parse
+
+    frame = parse(spark.createDataFrame([("{}",)], "payload string"), contract("stores"))
+    plan = frame._jdf.queryExecution().optimizedPlan().toString()
+    assert plan.count("from_json(") == 1
+
+
 def test_an_instant_is_read_to_the_millisecond_in_utc(spark):
     from schemas.spark import parse
 
