@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch_jobs import files, tables, unpack
-from batch_jobs.errors import BatchError, CountsDontAddUp
+from batch_jobs.errors import BatchError, CountsDontAddUp, explain
 from batch_jobs.run import Run, in_parallel, unless_in_the_way
 from schemas.contract import Contract
 
@@ -157,7 +157,8 @@ def land(
 
     landing: a folder, or an s3a:// address. strays: look for files that belong to no contract, too; they come last.
     accept: from now on let pass what is set aside. Raises LandingError, LakeError, CountsDontAddUp, BatchError; what
-    other contracts loaded stays and is recorded.
+    other contracts loaded stays and is recorded. The error's `results` have that, the strays, and of a contract that
+    failed the files that were set aside before.
     """
     from ingestion.topics import topics_of
 
@@ -176,18 +177,33 @@ def land(
         # What a first try has put into bronze, the second finds there.
         return unless_in_the_way(lambda: at_hand.take(item, listed[item.name]))
 
-    taken: list[Taken] = []
+    strayed = [at_hand.stray(others)] if others else []
+    failure: BatchError | None = None
     try:
         with _one_file_at_a_time(spark):
             taken = in_parallel("files", contracts, work, on_done)
-        if others:
-            taken.append(at_hand.stray(others))
     except BatchError as error:
-        taken = error.results
-        raise
-    finally:
+        failure, taken = error, error.results
+        done = {one.contract for one in taken}
+        left = [at_hand.known_aside(item, listed[item.name]) for item in contracts if item.name not in done]
+        taken += [one for one in left if one.fates]
+    taken += strayed
+    try:
         _record(spark, run, taken)
+    except Exception as error:
+        told = error if isinstance(error, BatchError) else explain(error, "files: what became of them")
+        raise _with(told, taken) from failure or error
+    if failure is not None:
+        raise _with(failure, taken)
     return taken
+
+
+def _with(error: BatchError, taken: list[Taken]) -> BatchError:
+    """The error with what was done all the same. Its notes name what is set aside, for who sees a trace only."""
+    error.results = taken
+    for fate in (fate for one in taken for fate in one.open):
+        error.add_note(f"set aside: {fate.file.key} {fate.reason}")
+    return error
 
 
 def survey(spark: SparkSession, landing: str, topics: Iterable[str] | None) -> list[Landed]:
@@ -282,6 +298,16 @@ class _AtHand:
             result.fates += self._why_not([file for file in some if file.id not in there])
         tables.ensure(self.spark, tables.bronze_layout(self.run.lake, item))
         result.check(listed)
+        return result
+
+    def known_aside(self, item: Contract, listed: list[Landed]) -> Taken:
+        """Of a contract whose files could not be worked on: those that an earlier run has set aside."""
+        result = Taken(item.name)
+        for file in listed:
+            file = replace(file, etag=file.etag or self.before.etags.get((file.key, file.size, file.modified_ms)))
+            state, reason, accepted, _ = self.before.states.get((file.key, file.etag), _NEW)
+            if state == SET_ASIDE:
+                result.fates.append(Fate(file, SET_ASIDE, reason=reason, known=True, accepted=accepted))
         return result
 
     def stray(self, others: list[Landed]) -> Taken:

@@ -182,11 +182,9 @@ def _expire(spark: SparkSession, run: Run, layout: Layout, item: Contract, resul
 
 def _record_silver(spark: SparkSession, run: Run, item: Contract, first: date) -> None:
     """Before the rows go: a gold that found them gone, and no word of it, would take them for lost."""
-    layout = tables.expiries_layout(run.lake)
-    tables.ensure(spark, layout)
     silver = tables.snapshot(spark, tables.path_of(run.lake, "silver", item.table))
     row = (run.id, item.name, first, datetime.now(UTC), silver.id)
-    spark.createDataFrame([row], layout.columns).coalesce(1).write.format("delta").mode("append").save(layout.path)
+    tables.append(spark, tables.expiries_layout(run.lake), [row])
 
 
 def check_expired(spark: SparkSession, path: str, commit: Commit) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_jobs import s3, silver, tables
 from batch_jobs.errors import CountsDontAddUp, LakeError
-from batch_jobs.run import Run, in_parallel
+from batch_jobs.run import Run, in_parallel, unless_in_the_way
 from batch_jobs.silver import DUPLICATE, QUARANTINED, Judged
 from batch_jobs.tables import COORDINATES, Layout
 from schemas.contract import Contract
@@ -118,7 +118,7 @@ def replay(
     kept = [item for item in contracts if tables.snapshot(spark, tables.quarantine_layout(run.lake, item).path)]
 
     def work(item: Contract) -> Replayed:
-        return _replay(spark, run, item, choice, dry_run)
+        return unless_in_the_way(lambda: _replay(spark, run, item, choice, dry_run))
 
     done: list[Replayed] = []
     try:

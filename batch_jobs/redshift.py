@@ -1,6 +1,10 @@
-"""What brings silver into Redshift: each table's DDL, the manifest of its current snapshot, and the COPY that loads it.
+"""What brings silver into Redshift: each table's DDL, manifests of its current snapshot, and the COPYs that load them.
 
 COPY of a Delta table's folder would read files that Delta has removed; so it is told the files of one snapshot by name.
+It takes a Parquet file's columns by their place and refuses one that has another number of them than it was told. A
+table that gained a column has files of before, so there is a COPY for each set of columns that its files have, and what
+a file lacks is null.
+
 Silver on Redshift has a table's columns without its partition column, which stands in no Parquet file. The audit's
 tables that gold reads (dispositions, quality, findings, volumes, expiries) come the same way; without them their models
 have no rows, and days that expired look lost.
@@ -8,6 +12,7 @@ have no rows, and days that expired look lost.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,20 +26,16 @@ from batch_jobs.tables import path_of
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """One table to load. files: Parquet files of its snapshot; columns: theirs, in their order, by Redshift's types."""
+class Part:
+    """Parquet files of a table's snapshot that have the same columns, in the same order."""
 
     table: str
+    columns: tuple[str, ...]
     files: tuple[Path, ...]
-    columns: tuple[tuple[str, str], ...]
-
-    def create(self, schema: str) -> str:
-        columns = ",\n".join(f'    "{name}" {kind}' for name, kind in self.columns)
-        return f"create table {schema}.{self.table} (\n{columns}\n)"
 
     def copy(self, schema: str, manifest: str, role: str) -> str:
         """manifest: where it lies, s3://; role: ARN of the role that may read the lake."""
-        columns = ", ".join(f'"{name}"' for name, _ in self.columns)
+        columns = ", ".join(f'"{name}"' for name in self.columns)
         return (
             f"copy {schema}.{self.table} ({columns})\nfrom '{manifest}'\niam_role '{role}'\n"
             "format as parquet serializetojson manifest"
@@ -53,6 +54,27 @@ class Load:
         return {"entries": entries}
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One table to load. columns: the table's, in their order, by Redshift's types; parts: what there is to COPY."""
+
+    table: str
+    columns: tuple[tuple[str, str], ...]
+    parts: tuple[Part, ...]
+
+    def create(self, schema: str) -> str:
+        columns = ",\n".join(f'    "{name}" {kind}' for name, kind in self.columns)
+        return f"create table {schema}.{self.table} (\n{columns}\n)"
+
+    def gain(self, schema: str, there: Collection[str]) -> list[str]:
+        """What gives a table of before the columns it lacks; `there` are those it has. Redshift adds one at a time."""
+        return [
+            f'alter table {schema}.{self.table} add column "{name}" {kind}'
+            for name, kind in self.columns
+            if name not in there
+        ]
+
+
 def load_of(lake: Path, table: str, layer: str = "silver") -> Load:
     """What there is to load of <lake>/<layer>/<table>, by the newest version in Delta's log.
 
@@ -62,17 +84,21 @@ def load_of(lake: Path, table: str, layer: str = "silver") -> Load:
     with duckdb.connect() as connection:
         connection.execute("LOAD delta")
         try:
-            found = connection.execute("SELECT data_file, have_deletes FROM delta_list_files(?) ORDER BY 1", [path])
-            rows = found.fetchall()
+            files = "SELECT data_file, have_deletes, map_keys(partitions) FROM delta_list_files(?) ORDER BY 1"
+            rows = connection.execute(files, [path]).fetchall()
+            schema = connection.execute("SELECT * FROM delta_scan(?) LIMIT 0", [path]).to_arrow_table().schema
         except duckdb.Error as error:
             raise LakeError(f"{path}: not read as a Delta table: {error}") from error
-    if marked := [file for file, deletes in rows if deletes]:
+    if marked := [file for file, deletes, _ in rows if deletes]:
         raise LakeError(f"{path}: {marked[0]} has deletion vectors, which COPY cannot follow; run OPTIMIZE … purge")
     if not rows:
         raise LakeError(f"{path}: no files in its snapshot, so nothing to COPY")
-    files = tuple(Path(file) for file, _ in rows)
-    schema = pq.read_schema(files[0])
-    return Load(table, files, tuple((field.name, _type(field.type)) for field in schema))
+    partitioned_by = rows[0][2]
+    alike: dict[tuple[str, ...], list[Path]] = {}
+    for file, _, _ in rows:
+        alike.setdefault(tuple(pq.read_schema(file).names), []).append(Path(file))
+    columns = tuple((field.name, _type(field.type)) for field in schema if field.name not in partitioned_by)
+    return Load(table, columns, tuple(Part(table, names, tuple(files)) for names, files in sorted(alike.items())))
 
 
 def _type(kind: pa.DataType) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from batch_jobs import tables
-from batch_jobs.run import Run
+from batch_jobs.run import Run, unless_in_the_way
 from batch_jobs.silver import around
 from batch_jobs.tables import Snapshot
 from schemas.contract import Contract, contract
@@ -95,6 +95,11 @@ class Volumes:
 
 def volumes(spark: SparkSession, run: Run, contracts: Iterable[Contract], gained: Iterable[Gained]) -> Volumes:
     """Count, judge and record. contracts: all that are looked at; gained: those of them with new events."""
+    contracts, gained = tuple(contracts), tuple(gained)
+    return unless_in_the_way(lambda: _volumes(spark, run, contracts, gained))
+
+
+def _volumes(spark: SparkSession, run: Run, contracts: Iterable[Contract], gained: Iterable[Gained]) -> Volumes:
     limits = {item.name: item.fresh_within for item in contracts if item.kind == "event"}
     gained = [one for one in gained if one.item.kind == "event" and one.dates]
     now = tables.ensure(spark, tables.volumes_layout(run.lake))
@@ -278,8 +283,12 @@ def _record(spark: SparkSession, run: Run, now: Snapshot, days: dict[Key, Day], 
     where = " OR ".join(
         f"(by_contract = {name!r} AND {tables.date_list('by_date', dates)})" for name, dates in by_name.items()
     )
-    new = spark.createDataFrame(rows, layout.columns).coalesce(1).write.format("delta")
-    if now.untouched:  # nothing to replace
-        new.mode("append").save(layout.path)
+    _write(layout.path, where, spark.createDataFrame(rows, layout.columns).coalesce(1), now.untouched)
+
+
+def _write(path: str, where: str, rows: DataFrame, untouched: bool) -> None:
+    new = rows.write.format("delta")
+    if untouched:  # nothing to replace
+        new.mode("append").save(path)
     else:
-        new.mode("overwrite").option("replaceWhere", where).save(layout.path)
+        new.mode("overwrite").option("replaceWhere", where).save(path)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from batch_jobs import landing, silver, tables
-from batch_jobs.errors import BatchError, CountsDontAddUp
-from batch_jobs.landing import Fate, Landed, LandingError, Taken
+from batch_jobs.errors import BatchError, CountsDontAddUp, LakeError
+from batch_jobs.landing import LOADED, SET_ASIDE, Fate, Landed, LandingError, Taken
 from schemas.contract import contract
 from tests.batch_jobs.bronze_rows import NOON, READINGS, a_run, reading, receive, versions
 from tests.fixtures.landing import BEGUN, land, put
@@ -198,6 +199,39 @@ def test_a_contract_that_was_chosen_has_its_own_folders_looked_at_only(spark, tm
     run = a_run(tmp_path / "lake")
     (stores,) = landing.land(spark, run, str(tmp_path / "in"), [contract("stores")], strays=False)
     assert stores.fates == []
+
+
+@pytest.mark.parametrize("fails", ["work", "record"])
+def test_a_failed_run_names_strays_and_what_was_set_aside_before_all_the_same(monkeypatch, fails):
+    def file(key: str) -> Landed:
+        return Landed(key, f"/in/{key}", 9, NOON, None)
+
+    def fail(*_):
+        raise RuntimeError("[DELTA_METADATA_CHANGED] MetadataChangedException: …")
+
+    cut, fine, lost = file("sensor-readings/cut.gz"), file("sensor-readings/fine.gz"), file("lost.ndjson")
+    ours, theirs = READINGS, contract("stores")
+    bad = Fate(file("stores/a.gz"), SET_ASIDE, reason="empty: 0 bytes")
+    before = landing.History(
+        {(cut.key, "etag"): (SET_ASIDE, "truncated: …", False, "id"), (fine.key, "etag"): (LOADED, "", False, "id")},
+        {(one.key, one.size, one.modified_ms): "etag" for one in (cut, fine)},
+    )
+
+    def take(self, item, listed):
+        return fail() if item == ours and fails == "work" else Taken(item.name, [bad] if item == theirs else [])
+
+    monkeypatch.setattr(landing, "survey", lambda *_: [cut, fine, bad.file, lost])
+    monkeypatch.setattr(landing, "history", lambda *_: before)
+    monkeypatch.setattr(landing, "_one_file_at_a_time", lambda _: nullcontext())
+    monkeypatch.setattr(landing._AtHand, "take", take)
+    recorded = []
+    monkeypatch.setattr(landing, "_record", fail if fails == "record" else lambda *given: recorded.append(given[2]))
+    with pytest.raises(LakeError, match="someone else wrote the same table") as told:
+        landing.land(None, a_run(Path("lake")), "/in", [ours, theirs])
+    named = [fate.file.key for one in told.value.results for fate in one.open]
+    assert named == [bad.file.key, *([cut.key] if fails == "work" else []), lost.key]
+    assert [note.split()[2] for note in told.value.__notes__] == named
+    assert recorded == ([told.value.results] if fails == "work" else [])
 
 
 def test_the_name_tells_when_firehose_began_the_file():

@@ -12,6 +12,8 @@ from batch_jobs.errors import CountsDontAddUp
 from batch_jobs.quarantine import Choice, Replayed
 from schemas.contract import Contract
 from tests.batch_jobs.bronze_rows import NOON, READINGS, a_run, reading, receive, versions
+from tests.batch_jobs.in_the_way import in_the_way
+from tests.batch_jobs.test_backfill import LANES, MONDAY, WIDER, on
 
 pytestmark = pytest.mark.integration
 
@@ -112,6 +114,24 @@ def test_an_id_that_silver_has_on_another_date_stays_aside(spark, lake):
     (done,) = quarantine.replay(spark, a_run(lake, "again"), [widened("[degR]")])
     assert done.reasons == {NOT_JSON: 1, "id_conflict:/event_id": 1}
     assert aside(spark, lake)[6] == ("id_conflict:/event_id", None, None)
+
+
+@pytest.mark.system
+def test_a_replay_into_a_table_that_somebody_else_writes_meanwhile_is_tried_again(spark, tmp_path, monkeypatch):
+    receive(spark, tmp_path, [on(MONDAY, 1), on(MONDAY, 2, probe="left")], item=LANES)
+    silver.silver(spark, a_run(tmp_path), [LANES])
+    path = tables.silver_layout(str(tmp_path), LANES).path
+
+    def other():
+        spark.sql(f"UPDATE delta.`{path}` SET terminals = 9 WHERE event_id = 'lane-1'")
+
+    with in_the_way(monkeypatch, tmp_path, silver, "_insert", 3, other) as conflicts:
+        (done,) = quarantine.replay(spark, a_run(tmp_path, "again"), [WIDER])
+    assert len(conflicts) == 1 and "DELTA_CONCURRENT" in conflicts[0]
+    assert (done.rows, done.replayed, done.duplicate, done.quarantined) == (1, 1, 0, 0)
+    rows = tables.read(spark, path).orderBy("event_id").collect()
+    assert [(row.event_id, row.terminals) for row in rows] == [("lane-1", 9), ("lane-2", 1)], "the other's write stands"
+    assert dispositions(spark, tmp_path, "again") == {"replayed": 1, "duplicate": 0, "quarantined": 0}
 
 
 @pytest.mark.system

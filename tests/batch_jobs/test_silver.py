@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,6 +12,7 @@ from batch_jobs.errors import CountsDontAddUp, LakeError
 from batch_jobs.silver import Curated
 from schemas.contract import all_contracts, contract
 from tests.batch_jobs.bronze_rows import NOON, READINGS, a_run, reading, receive, versions
+from tests.batch_jobs.in_the_way import in_the_way
 
 pytestmark = pytest.mark.integration
 
@@ -271,42 +269,16 @@ def test_a_table_that_athena_cannot_read_is_refused(spark, tmp_path):
 
 
 def test_a_table_that_somebody_else_writes_meanwhile_is_tried_again_and_counts_add_up(spark, tmp_path, monkeypatch):
-    """The other's commit falls between the MERGE's reading and its own: while its rows are computed."""
     receive(spark, tmp_path, [reading(0), reading(1)])
     silver.silver(spark, a_run(tmp_path), [READINGS])
     path = tables.silver_layout(str(tmp_path), READINGS).path
-    reading_now, go_on = tmp_path / "reading-now", tmp_path / "go-on"
-    os.mkfifo(reading_now)
-    os.mkfifo(go_on)
-    insert, conflicts = silver._insert, []
-
-    def insert_slowly(spark, layout, target, new, *rest):
-        new = new.repartition(1).mapInArrow(_waiting(str(reading_now), str(go_on)), new.schema)
-        try:
-            insert(spark, layout, target, new, *rest)
-        except Exception as error:
-            conflicts.append(str(error))
-            monkeypatch.setattr(silver, "_insert", insert)
-            raise
 
     def other():
-        if not reading_now.read_bytes():  # waits until the MERGE is at it
-            return
-        try:
-            spark.sql(f"UPDATE delta.`{path}` SET value = -20 WHERE event_id = 'reading-0'")
-        finally:
-            go_on.write_bytes(b"now")
+        spark.sql(f"UPDATE delta.`{path}` SET value = -20 WHERE event_id = 'reading-0'")
 
     receive(spark, tmp_path, [reading(1), reading(2)], first_offset=2)
-    monkeypatch.setattr(silver, "_insert", insert_slowly)
-    with ThreadPoolExecutor(1) as pool:
-        wrote = pool.submit(other)
-        try:
-            (done,) = silver.silver(spark, a_run(tmp_path, "r2"), [READINGS])
-        finally:
-            with suppress(OSError):  # nobody waits any more, as it should be
-                os.close(os.open(reading_now, os.O_WRONLY | os.O_NONBLOCK))
-        wrote.result()
+    with in_the_way(monkeypatch, tmp_path, silver, "_insert", 3, other) as conflicts:
+        (done,) = silver.silver(spark, a_run(tmp_path, "r2"), [READINGS])
     assert len(conflicts) == 1 and "DELTA_CONCURRENT" in conflicts[0]
     assert (done.rows, done.inserted, done.duplicate) == (2, 1, 1)
     assert [(row.event_id, row.value, row.run_id) for row in events(spark, tmp_path)] == [
@@ -315,20 +287,3 @@ def test_a_table_that_somebody_else_writes_meanwhile_is_tried_again_and_counts_a
         ("reading-2", -18.5, "r2"),
     ]
     assert dispositions(spark, tmp_path)["r2", "inserted"] == 1
-
-
-def _waiting(reading_now: str, go_on: str):
-    """What Spark's worker does with the rows: it tells that they are being read, and waits, once."""
-
-    def work(batches):
-        import os
-
-        if os.path.exists(go_on):
-            with open(reading_now, "w") as told:
-                told.write("now")
-            with open(go_on) as wait:
-                wait.read()
-            os.unlink(go_on)
-        yield from batches
-
-    return work

@@ -12,6 +12,7 @@ from batch_jobs import tables, volumes
 from batch_jobs.run import Run
 from batch_jobs.volumes import Day, Gained, Store, judge
 from schemas.contract import contract
+from tests.batch_jobs.in_the_way import in_the_way
 from tests.fixtures.silver import append_silver, write_silver
 
 POS, READINGS = contract("pos-transactions"), contract("sensor-readings")
@@ -98,7 +99,9 @@ def test_where_a_past_is_loaded_ages_are_taken_from_its_end():
 
 
 @pytest.mark.integration
-def test_days_are_counted_in_their_stores_zone_without_ticks_and_a_second_run_changes_no_row(spark, tmp_path: Path):
+def test_days_are_counted_in_their_stores_zone_without_ticks_and_a_second_run_changes_no_row(
+    spark, tmp_path: Path, monkeypatch
+):
     def reading(name: str, at: str, kind: str = "reading") -> tuple[str, dict]:
         event = {"event_id": name, "event_time": at, "store_id": "store-001", "schema_version": 1, "kind": kind}
         return READINGS.name, event
@@ -131,4 +134,11 @@ def test_days_are_counted_in_their_stores_zone_without_ticks_and_a_second_run_ch
     assert tables.snapshot(spark, tables.volumes_layout(str(tmp_path)).path).reader_version == 1
     append_silver(tmp_path, [reading("late", "2026-10-05T07:00:00.000Z")], "2026-10-06T11:00:00.000Z")
     gained[0] = Gained(READINGS, 1, (date(2026, 10, 5),))
-    assert [row[2] for row in counted("r3")] == [1, 3, 0]
+    path = tables.volumes_layout(str(tmp_path)).path
+
+    def other():
+        spark.sql(f"UPDATE delta.`{path}` SET events = 9 WHERE by_date = '2026-10-05'")
+
+    with in_the_way(monkeypatch, tmp_path, volumes, "_write", 2, other) as conflicts:
+        assert [row[2] for row in counted("r3")] == [1, 3, 0]
+    assert len(conflicts) == 1 and "DELTA_CONCURRENT" in conflicts[0], "it was tried again"

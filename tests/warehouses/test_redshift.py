@@ -10,10 +10,12 @@ from collections import Counter
 import pytest
 
 from batch_jobs.gold import build as build_locally
-from batch_jobs.gold import connect
+from batch_jobs.gold import connect, import_delta
+from batch_jobs.redshift import load_of
+from tests.batch_jobs.test_redshift import receipt, without_column
 from tests.dbt.test_incremental import LOADED, portions
 from tests.fixtures.gold import example_audit
-from tests.fixtures.redshift import load_silver
+from tests.fixtures.redshift import copy, load_silver
 from tests.fixtures.silver import append_silver, write_audit, write_silver
 from tests.warehouses.builds import assert_same, build, differences, marts, query, wrong
 from tests.warehouses.questions import asked, comparable
@@ -107,3 +109,25 @@ def test_portions_in_any_order_make_the_marts_that_all_of_it_makes_at_once(
             theirs = rows(redshift, "grown", mart, columns)
             found += differences(gold, mart, columns, "redshift", theirs)
     assert_same(found)
+
+
+def test_a_table_that_gained_a_column_is_loaded_whole_again_and_has_null_where_a_file_lacks_it(
+    redshift_standin, tmp_path
+):
+    import_delta()
+    without_column(tmp_path, "pos_transactions", "currency")
+    with redshift_standin.connect() as connection, connection.cursor() as cursor:
+        before = load_of(tmp_path, "pos_transactions").parts[0].columns
+        names = ", ".join(f'"{name}" text' for name in before)
+        cursor.execute(f"create schema gained; create table gained.pos_transactions ({names})")
+        append_silver(tmp_path, [receipt()], "2026-10-06T00:00:00Z")
+        load = load_of(tmp_path, "pos_transactions")
+        for statement in load.gain("gained", before):
+            cursor.execute(statement)
+        copy(cursor, load, "gained", tmp_path)
+        cursor.execute("select event_id, currency, channel, total from gained.pos_transactions")
+        found = sorted(cursor.fetchall(), key=lambda row: row[1] is not None)
+    connection.close()
+    _, event = receipt()
+    told = (event["event_id"], event["currency"], event["channel"], str(event["total"]))
+    assert found == [(told[0], None, *told[2:]), told]
