@@ -18,6 +18,7 @@ from alerting.events import Unreadable
 from alerting.rules import RuleSet
 from schemas.instants import to_ms
 from streaming_jobs import derive
+from streaming_jobs.crossing import send_state_together
 from streaming_jobs.runtime import COUNTED, DERIVED_COUNTED, WAITING, text_of
 
 TOLD = Types.ROW_NAMED(
@@ -42,6 +43,7 @@ class DeriveAndDecide(KeyedProcessFunction):
 
     def open(self, context: RuntimeContext) -> None:
         self._derivation = derive.Derivation(self._job, derive.load(self._deriver), self._rules)
+        send_state_together(context)
         self._state = context.get_state(ValueStateDescriptor("store", Types.STRING()))
         metrics = context.get_metrics_group()
         self._counters = {name: metrics.counter(name) for name in COUNTED + DERIVED_COUNTED}

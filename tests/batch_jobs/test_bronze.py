@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from batch_jobs import bronze, tables
@@ -14,22 +15,27 @@ from batch_jobs.broker import survey
 from batch_jobs.bronze import bronze as load_all
 from batch_jobs.errors import BrokerError
 from batch_jobs.run import Run
+from batch_jobs.silver import silver
 from ingestion.topics import topics_of
 from schemas.contract import contract
+from streaming_jobs import derive
+from tests.alerting.logs import JOB_OF
 from tests.batch_jobs.bronze_rows import versions
+from tests.streaming_jobs.logs import case_records, derivation
 
+CASES = Path(__file__).parents[1] / "cases"
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 ARRIVED_MS = 1_791_201_600_000  # 2026-10-05T12:00:00Z
 
 
 @pytest.fixture
-def topic(broker: str):
-    """A contract with a topic of its own, so that tests don't meet; and a way to write to it."""
+def topic(broker: str, request: pytest.FixtureRequest):
+    """A contract with a topic of its own, so that tests don't meet; and a way to write to it. param: its name."""
     from kafka import KafkaProducer
     from kafka.admin import KafkaAdminClient
 
     name = f"test-{uuid.uuid4().hex[:8]}"
-    original = contract("lane-status")
+    original = contract(getattr(request, "param", "lane-status"))
     item = replace(original, schema=original.schema | {"x-topic": name})
     admin = KafkaAdminClient(bootstrap_servers=broker)
     producer = KafkaProducer(bootstrap_servers=broker, acks="all")
@@ -202,3 +208,29 @@ def test_records_that_expired_unread_are_counted():
 def test_a_broker_that_is_away_is_named():
     with pytest.raises(BrokerError, match=r"broker 127.0.0.1:1: no answer within 1 s .*grocery stack status"):
         survey("127.0.0.1:1", ["stores"], timeout_s=1)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("topic", ["derived-metrics"], indirect=True)
+def test_what_the_jobs_derive_comes_to_silver_typed_and_whole(spark, broker, topic, tmp_path):
+    metrics = []
+    for name in ("queue_grows_until_a_lane_opens", "facing_runs_low_and_empty", "electricity_meter_replaced"):
+        folder = CASES / name
+        log = case_records(folder)
+        store = json.loads(log[0].payload)["store_id"]
+        _, found, _ = derive.run(derivation(JOB_OF[folder]), ((store, record) for record in log))
+        metrics += [metric for _, metric in found]
+    assert {metric["job"] for metric in metrics} == {"checkout_queue", "shelf", "utilities"}
+    topic.send(*(msgspec.json.encode(metric) for metric in metrics))
+
+    load(spark, broker, tmp_path, topic.contract)
+    (done,) = silver(spark, Run("r1", AT, str(tmp_path)), [topic.contract])
+    assert (done.rows, done.inserted, done.duplicate, done.quarantined) == (len(metrics), len(metrics), 0, 0)
+    events = tables.read(spark, tables.path_of(str(tmp_path), "silver", topic.contract.table)).collect()
+    fields = list(topic.contract.schema["properties"])
+    told = {
+        metric["event_id"]: {name: metric.get(name) for name in fields}
+        | {"event_time": datetime.fromisoformat(metric["event_time"]).replace(tzinfo=None)}
+        for metric in metrics
+    }
+    assert {event.event_id: {name: event[name] for name in fields} for event in events} == told

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from grocery.cli import app
-from grocery.settings import settings
+from grocery.settings import PROJECT, settings
 from grocery.stack import Stack, StackError, flink, ports, state
 from grocery.stack.config import Program, supervisord_conf
 from grocery.stack.local import Status
@@ -416,7 +417,7 @@ def test_jobs_are_cancelled_resumed_and_named_in_errors(stack, counted):
 
 @pytest.mark.integration
 @pytest.mark.timeout(300)
-def test_jobs_run_again_after_down_and_up_and_the_web_page_is_there(stack, counted):
+def test_jobs_run_again_after_down_and_up_and_the_web_page_and_metrics_are_there(stack, counted):
     counted.send(10)
     counted.expect_all()
     stack.down()
@@ -426,3 +427,18 @@ def test_jobs_run_again_after_down_and_up_and_the_web_page_is_there(stack, count
     assert stack.job("counting").resumed_from is not None
     with urllib.request.urlopen(stack.flink_rest, timeout=10) as page:
         assert "Flink" in page.read().decode()
+    named = set(re.findall(r"`(flink_\w+)`", (PROJECT / "docs" / "operations.md").read_text("utf-8")))
+    assert named
+
+    def scraped() -> set[str]:
+        """Flink's metrics, as Prometheus reads them; a job's only where they are this job's."""
+        names = set()
+        for process in ("jobmanager", "taskmanager"):
+            with urllib.request.urlopen(stack.status().metrics[process], timeout=10) as page:
+                for family in text_string_to_metric_families(page.read().decode()):
+                    for sample in family.samples:
+                        if "_job_" not in sample.name or sample.labels["job_name"] == "counting":
+                            names.add(sample.name)
+        return names
+
+    wait_for(lambda: named <= scraped(), f"{named} at {stack.status().metrics}", 60)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import urllib.request
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from grocery.settings import PROJECT
 from guard.judge import JobFigures, Thing, Verdict
 from guard.metrics import Metrics, Snapshot
 from guard.seen import INGESTION, TICKER
@@ -66,6 +68,14 @@ def test_a_scrape_tells_the_newest_look_and_leaves_out_what_is_not_known():
         assert found["grocery_guard_trouble", trouble] == 1
         assert ("grocery_job_up", (("job", "shelf"),)) not in found
         assert found["grocery_job_restarts_total", (("job", "shelf"),)] == 0
+
+
+def test_the_guide_lists_every_metric_and_no_other():
+    guide = (PROJECT / "docs" / "operations.md").read_text("utf-8")
+    metrics = Metrics(SNAPSHOT)
+    with metrics.served(0) as port:
+        told = {name for name, _ in scraped(port)}
+    assert set(re.findall(r"`(grocery_\w+)`", guide)) == told
 
 
 def test_a_port_that_is_taken_is_refused():
