@@ -42,6 +42,8 @@ MEDIAN_VISIT_MIN, VISIT_SIGMA = 15.0, 0.6
 """From the entrance to the checkout: lognormal, an assumption for supermarkets of 1,000 to 2,000 m²; nine of ten take 6
 to 40 min. Where it is wrong, the forecast comes too early or too late, but does not grow."""
 MOST_LANES = 200
+REMEMBERED = 100
+"""Newest receipts whose resends are known as such."""
 
 
 def _visit_shares() -> tuple[float, ...]:
@@ -85,6 +87,7 @@ class LaneStatus(msgspec.Struct):
 class Receipt(msgspec.Struct):
     """pos-transactions."""
 
+    event_id: str
     event_time: str
     store_id: str
     kind: str
@@ -121,7 +124,8 @@ class Checkouts(msgspec.Struct):
     newest count; entered: (minute, people), oldest first; entered_sum: faded like what is learned. paid: receipts since
     then, (staffed, self-checkout); paid_minute: of the newest. standard: (lanes within, lanes seen), minute by minute.
 
-    Bounded by the store's lanes, by entrance zones of the last hour, by 120 minutes and by STANDARD_OVER.
+    Bounded by the store's lanes, by entrance zones of the last hour, by 120 minutes, by STANDARD_OVER and by REMEMBERED
+    receipt ids.
     """
 
     store_id: str
@@ -135,6 +139,7 @@ class Checkouts(msgspec.Struct):
     staffed: Learned = msgspec.field(default_factory=Learned)
     alone: Learned = msgspec.field(default_factory=Learned)
     standard: list[tuple[int, int]] = []
+    remembered: list[str] = []
     version: int = 1
 
 
@@ -196,10 +201,14 @@ def _change(state: Checkouts, now: int, status: LaneStatus) -> None:
 
 
 def _pay(state: Checkouts, minute: int, receipt: Receipt) -> None:
-    if receipt.kind == "sale" and receipt.channel in ("lane", "self_checkout"):
-        staffed, alone = state.paid
-        state.paid_minute = minute
-        state.paid = (staffed + 1, alone) if receipt.channel == "lane" else (staffed, alone + 1)
+    if receipt.kind != "sale" or receipt.channel not in ("lane", "self_checkout"):
+        return
+    if receipt.event_id in state.remembered:
+        return
+    state.remembered = [*state.remembered[1 - REMEMBERED :], receipt.event_id]
+    staffed, alone = state.paid
+    state.paid_minute = minute
+    state.paid = (staffed + 1, alone) if receipt.channel == "lane" else (staffed, alone + 1)
 
 
 def _tell(state: Checkouts, at: int) -> list[Event]:

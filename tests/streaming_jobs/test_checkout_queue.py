@@ -93,6 +93,16 @@ def test_the_time_a_shopper_takes_is_learned_from_the_stores_own_receipts():
     assert all(later <= before for before, later in zip(waits, waits[1:], strict=False))
 
 
+def test_a_receipt_that_is_sent_again_teaches_nothing():
+    log = [ticks(60), [lane(0, "a")], watched("a", 1, 0.1, 60), [paid(0.3 + number, number) for number in range(60)]]
+    again = [paid(0.3 + number, number) for number in range(59)]
+    for late, one in enumerate(again):
+        again[late] = one._replace(arrived_ms=one.arrived_ms + 90_000)
+    _, once = told("checkout_queue", in_order(*log))
+    _, twice = told("checkout_queue", in_order(*log, again))
+    assert once["a", "estimated_wait"] == twice["a", "estimated_wait"]
+
+
 def test_without_receipts_nothing_is_learned_from_entrances_and_queues():
     log = in_order(ticks(120), [lane(0, "a")], watched("a", 1, 0.1, 120), entered(5, 0, 120))
     _, values = told("checkout_queue", log)
