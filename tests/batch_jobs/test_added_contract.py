@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from batch_jobs import quality, silver, tables
+from batch_jobs import erasure, quality, quarantine, silver, tables
+from batch_jobs.backfill import Span, backfill
+from batch_jobs.gold import import_delta
+from batch_jobs.redshift import load_of
+from batch_jobs.sought import ERASED, Sought
 from schemas.contract import all_contracts, contract
-from tests.batch_jobs.bronze_rows import a_run, receive, versions
-from tests.fixtures.added import FAILING, FAILING_2, NAME, PASSING, PASSING_2, own_contracts, write, write_2
+from tests.batch_jobs.bronze_rows import NOON, a_run, receive, versions
+from tests.batch_jobs.test_backfill import from_nothing, silver_of
+from tests.fixtures.added import FAILING, FAILING_2, NAME, PASSING, PASSING_2, own_contracts, schema_2, write, write_2
 
 pytestmark = pytest.mark.integration
 
@@ -80,3 +85,60 @@ def test_a_second_version_joins_the_table_of_the_first_and_each_record_is_judged
         assert tables.snapshot(spark, path).reader_version == 1
         verdict = quality.quality(spark, a_run(lake, "q1"), [both], tmp_path / "docs")
         assert (verdict.failures, verdict.checked[0].rows) == ([], 3)
+
+
+@pytest.mark.system
+def test_two_versions_in_one_table_are_backfilled_replayed_erased_and_loaded_like_one(
+    spark, tmp_path, added, monkeypatch
+):
+    lake = tmp_path / "lake"
+    light = PASSING | {"event_id": "cart-17-2", "customer_id": "cust_" + "2" * 32}
+    receive(spark, lake, [PASSING, light], item=added)
+    silver.silver(spark, a_run(lake, "r1"), [added])
+    write_2(write(tmp_path / "grown"))
+    heavy = [PASSING_2 | {"event_id": f"cart-18-{number}", "weight": 120} for number in (1, 2)]
+    with own_contracts(tmp_path / "grown", monkeypatch):
+        both = contract(NAME)
+        receive(spark, lake, [PASSING_2, *heavy], item=both, first_offset=2)
+        silver.silver(spark, a_run(lake, "r2"), [both])
+        path = tables.path_of(str(lake), "silver", both.table)
+        before = silver_of(spark, lake, both)
+        assert [(row["event_id"], row["schema_version"]) for row in before] == [
+            ("cart-17-1", 1),
+            ("cart-17-2", 1),
+            ("cart-17-9", 2),
+        ]
+        import_delta()
+        old, new = sorted(load_of(lake, both.table).parts, key=lambda part: len(part.columns))
+        assert set(new.columns) - set(old.columns) == {"scale"}, "Redshift's COPY is told of both kinds of files"
+
+        spark.sql(f"DELETE FROM delta.`{path}` WHERE event_id IN ('cart-17-2', 'cart-17-9')")
+        spark.sql(f"UPDATE delta.`{path}` SET scale = 's-1' WHERE event_id = 'cart-17-1'")
+        span = Span(NOON.date(), NOON.date())
+        (done,) = backfill(spark, a_run(lake, "b1"), [both], span)
+        assert (done.added, done.replaced, done.quarantined) == (2, 1, 2)
+        assert silver_of(spark, lake, both) == before
+
+    write_2(write(tmp_path / "mended"), properties=_with_limit(200))
+    with own_contracts(tmp_path / "mended", monkeypatch):
+        both = contract(NAME)
+        (done,) = quarantine.replay(spark, a_run(lake, "q1"), [both])
+        assert (done.rows, done.replayed) == (2, 2)
+        after = silver_of(spark, lake, both)
+        assert [(row["weight"], row["scale"]) for row in after] == [(4.25, None)] * 2 + [(4.25, "s-7")] + [
+            (120, "s-7")
+        ] * 2
+        other = from_nothing(spark, lake, tmp_path / "other", both)
+        assert silver_of(spark, other, both) == after
+
+        done = erasure.erase(spark, a_run(lake, "e1"), [both], Sought((PASSING["customer_id"],)), "DSR 17")
+        assert done.complete
+        erased = [row | {"customer_id": f"cust_{ERASED}"} if row["event_id"] != "cart-17-2" else row for row in after]
+        assert silver_of(spark, lake, both) == erased
+        assert tables.snapshot(spark, path).reader_version == 1
+
+
+def _with_limit(kilograms: int) -> dict:
+    """Properties of version 2 with another limit."""
+    old = schema_2()["properties"]
+    return old | {"weight": old["weight"] | {"maximum": kilograms}}
