@@ -92,8 +92,10 @@ def ticking(broker: str) -> Iterator[None]:
 @contextmanager
 def watched() -> Iterator[list[str]]:
     """What `grocery alerts watch` prints meanwhile, in a terminal of its own that Ctrl-C ends."""
-    script = "from grocery.cli import app; app(['alerts', 'watch', '--store', sys.argv[1]])"
-    words = [sys.executable, "-uc", f"import sys; {script}", STORE]
+    # Whoever runs the tests in the background may have switched Ctrl-C off for all that they start.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = "import sys; from grocery.cli import app; app(['alerts', 'watch', '--store', sys.argv[1]])"
+    words = [sys.executable, "-uc", f"{heard}; {script}", STORE]
     said: list[str] = []
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "300"}) as process:
         reader = threading.Thread(target=lambda: said.extend(process.stdout))
@@ -104,6 +106,7 @@ def watched() -> Iterator[list[str]]:
         finally:
             process.send_signal(signal.SIGINT)
             reader.join(30)
+            process.kill()  # where it has not ended: closing its output would wait for that
     assert process.returncode == 0
 
 
