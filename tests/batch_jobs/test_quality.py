@@ -48,6 +48,7 @@ def test_good_events_pass_and_a_second_run_has_nothing_to_check(spark, lake):
     assert versions(spark, lake) == before
 
 
+@pytest.mark.system
 def test_a_critical_failure_stays_open_until_it_is_accepted(spark, lake):
     tamper(spark, lake)
     verdict = check(spark, lake, "q1")

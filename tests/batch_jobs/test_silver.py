@@ -228,6 +228,7 @@ def test_one_contract_that_fails_leaves_what_the_others_did(spark, tmp_path, mon
     assert dispositions(spark, tmp_path)[("r1", "inserted")] == 1
 
 
+@pytest.mark.system
 def test_a_field_that_a_contract_gains_becomes_a_column_and_older_rows_stay(spark, tmp_path):
     receive(spark, tmp_path, [reading(1)])
     silver.silver(spark, a_run(tmp_path), [READINGS])
@@ -268,6 +269,7 @@ def test_a_table_that_athena_cannot_read_is_refused(spark, tmp_path):
         tables.ensure(spark, layout)
 
 
+@pytest.mark.system
 def test_a_table_that_somebody_else_writes_meanwhile_is_tried_again_and_counts_add_up(spark, tmp_path, monkeypatch):
     receive(spark, tmp_path, [reading(0), reading(1)])
     silver.silver(spark, a_run(tmp_path), [READINGS])
