@@ -286,6 +286,19 @@ def is_newer(at: int, known: int, now: int) -> bool:
     return at > known or known > now + AHEAD_MS >= at
 
 
+REMEMBERED = 100
+"""Newest receipts of a store whose resends are known as such."""
+
+
+def is_resent(event_id: str, remembered: list[str]) -> bool:
+    """Whether it stands among the newest REMEMBERED; one that does not is added."""
+    if event_id in remembered:
+        return True
+    remembered.append(event_id)
+    del remembered[:-REMEMBERED]
+    return False
+
+
 def read_records(batch: str, unreadable: list[Unreadable]) -> list[Record]:
     """The records of a batch, `<topic> <offset> <arrived_ms> <payload>` joined by SEPARATOR, as they were read.
 

@@ -13,7 +13,7 @@ import msgspec
 
 from alerting.events import Event
 from schemas.instants import to_ms
-from streaming_jobs.derive import READINGS, Deriver, derived, is_newer
+from streaming_jobs.derive import READINGS, Deriver, derived, is_newer, is_resent
 
 PEOPLE, LANES, RECEIPTS = "cv-detections", "lane-status", "pos-transactions"
 MINUTE_MS = 60_000
@@ -42,8 +42,6 @@ MEDIAN_VISIT_MIN, VISIT_SIGMA = 15.0, 0.6
 """From the entrance to the checkout: lognormal, an assumption for supermarkets of 1,000 to 2,000 m²; nine of ten take 6
 to 40 min. Where it is wrong, the forecast comes too early or too late, but does not grow."""
 MOST_LANES = 200
-REMEMBERED = 100
-"""Newest receipts whose resends are known as such."""
 
 
 def _visit_shares() -> tuple[float, ...]:
@@ -203,9 +201,8 @@ def _change(state: Checkouts, now: int, status: LaneStatus) -> None:
 def _pay(state: Checkouts, minute: int, receipt: Receipt) -> None:
     if receipt.kind != "sale" or receipt.channel not in ("lane", "self_checkout"):
         return
-    if receipt.event_id in state.remembered:
+    if is_resent(receipt.event_id, state.remembered):
         return
-    state.remembered = [*state.remembered[1 - REMEMBERED :], receipt.event_id]
     staffed, alone = state.paid
     state.paid_minute = minute
     state.paid = (staffed + 1, alone) if receipt.channel == "lane" else (staffed, alone + 1)

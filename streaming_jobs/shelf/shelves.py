@@ -14,7 +14,7 @@ import msgspec
 
 from alerting.events import Event
 from schemas.instants import to_ms
-from streaming_jobs.derive import READINGS, Deriver, derived, is_newer
+from streaming_jobs.derive import READINGS, Deriver, derived, is_newer, is_resent
 
 SEEN, RECEIPTS, STOCK = "cv-detections", "pos-transactions", "inventory"
 TOLD_EVERY_MS = 5 * 60_000
@@ -26,8 +26,6 @@ ENOUGH_GAPS = 20
 """Gaps before anything is told about a product."""
 STEP = 0.2
 """How far one gap moves the estimate, as a share of it. Some 50 gaps count."""
-REMEMBERED = 100
-"""Newest receipts whose resends are known as such."""
 
 
 class Detection(msgspec.Struct):
@@ -174,9 +172,8 @@ def _see(state: Planogram, seen: Detection) -> list[Event]:
 
 
 def _sell(state: Planogram, receipt: Receipt) -> None:
-    if receipt.kind != "sale" or receipt.event_id in state.remembered:
+    if receipt.kind != "sale" or is_resent(receipt.event_id, state.remembered):
         return
-    state.remembered = [*state.remembered[1 - REMEMBERED :], receipt.event_id]
     state.receipts += 1
     for gtin in {line.gtin for line in receipt.lines if not line.voided} & state.products.keys():
         state.products[gtin].sell(state.receipts)

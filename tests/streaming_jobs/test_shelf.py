@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from streaming_jobs.derive import Record
-from streaming_jobs.shelf.shelves import ENOUGH_GAPS, RECEIPTS, REMEMBERED, SEEN, STOCK, Product
+from streaming_jobs.derive import REMEMBERED, Record
+from streaming_jobs.shelf.shelves import ENOUGH_GAPS, RECEIPTS, SEEN, STOCK, Product
 from tests.streaming_jobs.logs import EIGHT, STORE, derivation, in_order, record, ticks, told
 
 MILK, HAM, NOODLES = "2043101000737", "2043109006571", "451030011106"
