@@ -1,4 +1,4 @@
--- One row per store and quarter of a second: the store's records in log order, each as `[offset,arrival_ms,payload]`,
+-- One row per store and 0.35 s: the store's records in log order, each as `[offset,arrival_ms,payload]`,
 -- joined by U+001E, so that one call of the engine decides many.
 -- The shape is fixed: rules are data and never change this query (savepoints depend on it).
 SELECT
@@ -13,5 +13,5 @@ SELECT
     ),
     U&'\001E'
   ) AS batch
-FROM TABLE(TUMBLE(TABLE sensor_readings, DESCRIPTOR(taken_at), INTERVAL '0.25' SECOND))
+FROM TABLE(TUMBLE(TABLE sensor_readings, DESCRIPTOR(taken_at), INTERVAL '0.35' SECOND))
 GROUP BY record_key, window_start, window_end
