@@ -237,7 +237,7 @@ class _Look:
         from pyspark.sql import functions as f
 
         theirs = self.others(judged.good_dates, judged.rows).select(*_KEY)
-        events = silver.one_per_event(judged.good).withColumn("event_id", f.col("event.event_id"))
+        events = judged.events.withColumn("event_id", f.col("event.event_id"))
         return events.join(theirs, _KEY, "left_anti").drop("event_id")
 
     def would_stand(self, judged: Judged) -> DataFrame:

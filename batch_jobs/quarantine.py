@@ -183,7 +183,7 @@ def _taken(rows: DataFrame, choice: Choice) -> DataFrame:
 def _forecast(spark: SparkSession, layout: Layout, judged: Judged) -> tuple[int, int]:
     """(replayed, duplicate) as silver would show it: a row of its own, or another record's."""
     there = silver.places(spark, layout, judged.good_dates)
-    new = silver.places_of(judged.good).join(there, ["event_date", "event_id"], "left_anti")
+    new = silver.places_of(judged.events).join(there, ["event_date", "event_id"], "left_anti")
     return silver.count_events(judged, there.unionByName(new))
 
 

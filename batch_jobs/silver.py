@@ -20,6 +20,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import reduce
+from operator import xor
 from typing import TYPE_CHECKING
 
 from batch_jobs import tables
@@ -132,7 +134,10 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
         return result
     if found.good_dates:
         insert_events(spark, item, target, found, run)
-        result.inserted, result.duplicate = count_events(found, places(spark, layout, found.good_dates))
+        if _all_inserted(spark, layout, found, run):
+            result.inserted = found.good_number
+        else:
+            result.inserted, result.duplicate = count_events(found, places(spark, layout, found.good_dates))
     if found.bad_dates:
         kept = tables.quarantine_layout(run.lake, item)
         _insert_quarantined(spark, kept, found.bad, run, found.bad_dates)
@@ -146,16 +151,25 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Records with `event`, `reasons` and `event_date`. good_dates: event dates of the events; bad_dates: arrival dates
-    of the rest; number: of all."""
+    of the rest; number: of all; repeated: do some of the good say the same event again, as far as hashes tell: if not,
+    none does; mark: of the good, see `_mark`."""
 
     rows: DataFrame
     good_dates: list[date]
     bad_dates: list[date]
     number: int
+    good_number: int
+    repeated: bool
+    mark: int
 
     @property
     def good(self) -> DataFrame:
         return self.rows.where(_is_event())
+
+    @property
+    def events(self) -> DataFrame:
+        """The good, one row per event."""
+        return one_per_event(self.good) if self.repeated else self.good
 
     @property
     def bad(self) -> DataFrame:
@@ -183,14 +197,10 @@ def settle(
 
     held: (event_id, event_date) of the events that stand on some dates whatever is found here; None: there are none.
     """
-    good_dates, bad_dates, number = _survey(rows)
-    judged = Judged(rows, good_dates, bad_dates, number)
-    strayed = conflicts(item, judged, held(around(good_dates, window(item)))) if good_dates else None
-    if strayed is None:
-        return judged
-    rows = computed(_set_aside(rows, received, strayed))
-    good_dates, bad_dates, _ = _survey(rows)
-    return Judged(rows, good_dates, bad_dates, number)
+    judged = _survey(rows)
+    days = judged.good_dates
+    strayed = conflicts(item, judged, held(around(days, window(item)))) if days else None
+    return judged if strayed is None else _survey(computed(_set_aside(rows, received, strayed)))
 
 
 def _keys(spark: SparkSession, layout: Layout, dates: list[date]) -> DataFrame:
@@ -320,22 +330,45 @@ def _is_event() -> Column:
     return f.size("reasons") == 0
 
 
-def _survey(rows: DataFrame) -> tuple[list[date], list[date], int]:
-    """(event dates of the good, arrival dates of the bad, number of rows)."""
+def _survey(rows: DataFrame) -> Judged:
+    """What the rows are, by one look at them. Only hashes are shuffled: most batches have each event once, and need not
+    be sorted whole for it."""
     from pyspark.sql import functions as f
 
     is_event = _is_event()
     day = f.when(is_event, f.col("event_date")).otherwise(f.col("arrived_date"))
-    found = rows.groupBy(is_event.alias("good"), day.alias("day")).count().collect()
-    good = [row.day for row in found if row.good]
-    bad = [row.day for row in found if not row.good]
-    return good, bad, sum(row["count"] for row in found)
+    event = f.when(is_event, f.xxhash64("event.event_id", "event_date"))
+    by_event = rows.groupBy(is_event.alias("good"), day.alias("day"), event.alias("event")).agg(
+        f.count("*").alias("records"), f.bit_xor(_mark("event.event_id")).alias("mark")
+    )
+    found = (
+        by_event.groupBy("good", "day")
+        .agg(f.sum("records").alias("records"), f.max("records").alias("most"), f.bit_xor("mark").alias("mark"))
+        .collect()
+    )
+    good = [row for row in found if row.good]
+    return Judged(
+        rows,
+        good_dates=[row.day for row in good],
+        bad_dates=[row.day for row in found if not row.good],
+        number=sum(row.records for row in found),
+        good_number=sum(row.records for row in good),
+        repeated=any(row.most > 1 for row in good),
+        mark=reduce(xor, [row.mark for row in good], 0),
+    )
+
+
+def _mark(event_id: str) -> Column:
+    """Of a row; those of many make one by exclusive or, in any order: which record stands for which event."""
+    from pyspark.sql import functions as f
+
+    return f.xxhash64(event_id, "event_date", *COORDINATES)
 
 
 def insert_events(spark: SparkSession, item: Contract, target: Snapshot, judged: Judged, run: Run) -> None:
     """Into silver (target: as it is now), those whose event is not there yet."""
     layout = tables.silver_layout(run.lake, item)
-    columns = stamped(one_per_event(judged.good), run).select("event.*", *lineage_of(item), "event_date")
+    columns = stamped(judged.events, run).select("event.*", *lineage_of(item), "event_date")
     _insert(spark, layout, target, columns, judged.good_dates, ("event_date", "event_id"))
 
 
@@ -372,6 +405,19 @@ def stamped(rows: DataFrame, run: Run) -> DataFrame:
     return rows.withColumn("loaded_at", f.lit(run.at)).withColumn("run_id", f.lit(run.id))
 
 
+def _all_inserted(spark: SparkSession, layout: Layout, judged: Judged, run: Run) -> bool:
+    """Are all good records in silver, each in the row of its event, written by this run? By number and mark of the rows
+    that this run wrote, read back; what `count_events` finds by looking for each record, without a shuffle."""
+    from pyspark.sql import functions as f
+
+    if judged.repeated:
+        return False
+    mine = (f.col("loaded_at") == f.lit(run.at)) & (f.col("run_id") == run.id)
+    there = tables.read(spark, layout.path).where(tables.date_list("event_date", judged.good_dates)).where(mine)
+    wrote = there.agg(f.count("*").alias("rows"), f.bit_xor(_mark("event_id")).alias("mark")).first()
+    return (wrote.rows, wrote.mark) == (judged.good_number, judged.mark)
+
+
 def count_events(judged: Judged, there: DataFrame) -> tuple[int, int]:
     """(inserted, duplicate), as silver (there: its `places`) shows it: whose record stands in the row of each event."""
     from pyspark.sql import functions as f
@@ -392,12 +438,12 @@ def places(spark: SparkSession, layout: Layout, dates: list[date]) -> DataFrame:
     return there.select("event_date", "event_id", f.struct(*COORDINATES).alias("theirs"))
 
 
-def places_of(good: DataFrame) -> DataFrame:
-    """The same of events that are not in silver yet."""
+def places_of(events: DataFrame) -> DataFrame:
+    """The same of events that are not in silver yet, one row each."""
     from pyspark.sql import functions as f
 
     event_id = f.col("event.event_id").alias("event_id")
-    return one_per_event(good).select("event_date", event_id, f.struct(*COORDINATES).alias("theirs"))
+    return events.select("event_date", event_id, f.struct(*COORDINATES).alias("theirs"))
 
 
 def stands(judged: Judged, there: DataFrame) -> DataFrame:

@@ -17,6 +17,7 @@ from schemas.contract import Contract, Field
 
 CRITICAL, WARNING = "critical", "warning"
 KEY = ("event_id", "event_date")
+NOT_NULL = "expect_column_values_to_not_be_null"
 _SIMPLE = {"string", "integer", "number", "boolean"}
 
 
@@ -33,6 +34,14 @@ class Expectation:
     severity: str
     text: str
     where: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def column(self) -> str:
+        """What it is about; with a `where` not the column itself, but what a column of that name would say of these
+        rows: its values for them, or, as `x required`, null only where one of them has none."""
+        required = " required" if self.kind == NOT_NULL and self.where else ""
+        # Spark takes a dot in a name for a way into a struct.
+        return self.arguments["column"] + required + _under(self.where).replace(".", "\N{MIDDLE DOT}")
 
 
 def suite(item: Contract) -> list[Expectation]:
@@ -92,7 +101,7 @@ def _only(one: Expectation, versions: list[int]) -> Expectation:
 
 def _not_null(name: str, where: dict[str, Any] | None = None) -> Expectation:
     text = f"{name}: always there{_under(where or {})}"
-    return Expectation("expect_column_values_to_not_be_null", {"column": name}, CRITICAL, text, where or {})
+    return Expectation(NOT_NULL, {"column": name}, CRITICAL, text, where or {})
 
 
 def _values(name: str, schema: dict[str, Any], where: dict[str, Any] | None = None) -> Iterator[Expectation]:

@@ -160,8 +160,8 @@ def test_a_replay_that_was_killed_is_done_again_and_nothing_is_lost_or_twice(spa
 
 @pytest.mark.system
 def test_an_event_that_got_lost_stops_the_replay_before_anything_is_marked(spark, lake, monkeypatch):
-    keep = silver.one_per_event
-    monkeypatch.setattr(silver, "one_per_event", lambda rows: keep(rows).where("event.event_id != 'reading-2'"))
+    lost = property(lambda judged: silver.one_per_event(judged.good).where("event.event_id != 'reading-2'"))
+    monkeypatch.setattr(silver.Judged, "events", lost)
     with pytest.raises(CountsDontAddUp, match="5 rows of quarantine, but 1 replayed"):
         quarantine.replay(spark, a_run(lake, "again"), [widened("[degR]")])
     assert {became for _, became, _ in aside(spark, lake).values()} == {None}

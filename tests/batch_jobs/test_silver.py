@@ -203,8 +203,8 @@ def test_a_silver_table_that_was_deleted_is_built_again_from_bronze(spark, tmp_p
 
 def test_a_row_that_got_lost_stops_the_run_before_it_is_recorded(spark, tmp_path, monkeypatch):
     receive(spark, tmp_path, [reading(1), reading(2)])
-    keep = silver.one_per_event
-    monkeypatch.setattr(silver, "one_per_event", lambda rows: keep(rows).where("event.event_id != 'reading-2'"))
+    lost = property(lambda judged: silver.one_per_event(judged.good).where("event.event_id != 'reading-2'"))
+    monkeypatch.setattr(silver.Judged, "events", lost)
     with pytest.raises(CountsDontAddUp, match="2 bronze rows, but 1 inserted"):
         silver.silver(spark, a_run(tmp_path), [READINGS])
     assert not (tmp_path / "audit").exists()
