@@ -29,7 +29,6 @@ OPTIONS = {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
 _RAW = T.MapType(T.StringType(), T.StringType())
 _TYPES = {"string": T.StringType, "integer": T.LongType, "number": T.DoubleType, "boolean": T.BooleanType}
 _FORMATS = {"date-time": T.TimestampType, "date": T.DateType}
-_TEXTS = {"date-time": "yyyy-MM-dd'T'HH:mm:ss.SSSX", "date": "yyyy-MM-dd"}
 _MARK = "="
 # Possessive throughout: Java neither backtracks nor recurses, however long the text.
 _JSON_STRING = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
@@ -140,10 +139,13 @@ def _typed(schema: Schema, value: Column) -> Column:
 
 
 def _time(schema: Schema, text: Column) -> Column:
-    moment = F.try_to_timestamp(text, F.lit(_TEXTS[schema["format"]]))
-    # Without the pattern first, Spark's parser would take what the contract does not.
-    moment = F.when(text.rlike(_java(schema["pattern"])), moment)
-    return moment.cast("date") if schema["format"] == "date" else moment
+    # Without the pattern first, Spark's cast would take what the contract does not.
+    return F.when(text.rlike(_java(schema["pattern"])), _read(schema, text))
+
+
+def _read(schema: Schema, text: Column) -> Column:
+    """As an instant or a date; null where there is none such, as of a 30th of February."""
+    return text.try_cast(_FORMATS[schema["format"]]())
 
 
 # ---- is a row clean? Only the typed values and the bytes are looked at.
@@ -359,7 +361,8 @@ def _values(field: Schema, value: Column, path: str) -> list[Flag]:
     if "pattern" in field:
         flags.append((~value.rlike(_java(field["pattern"])), f"pattern:{path}"))
     if "format" in field:
-        flags.append((value.rlike(_java(field["pattern"])) & _time(field, value).isNull(), f"format:{path}"))
+        of_its_form = value.rlike(_java(field["pattern"]))
+        flags.append((of_its_form & _read(field, value).isNull(), f"format:{path}"))
     if "minimum" in field:
         flags.append((value < F.lit(field["minimum"]), f"minimum:{path}"))
     if "exclusiveMinimum" in field:

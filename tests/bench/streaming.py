@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import signal
@@ -207,7 +208,7 @@ def ratios(results: dict[str, dict[str, Result]]) -> dict[str, float]:
     found: dict[str, float] = {}
 
     def note(name: str, value: float) -> None:
-        found[name] = min(round(value, 2), found.get(name, value))
+        found[name] = min(round(value, 2), found.get(name, math.inf))
 
     for mode in ("thread", "process"):
         for scenario, by_name in results.items():
