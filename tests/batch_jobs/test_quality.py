@@ -56,6 +56,8 @@ def test_a_critical_failure_stays_open_until_it_is_accepted(spark, lake):
     found = {(one.expectation, one.unexpected) for one in verdict.failures}
     assert found == {("store_id: always there", 1), ("value: at least -90, at most 70 where metric is temperature", 1)}
     assert len(quality.open_failures(spark, str(lake))) == 2
+    pages = [page.read_text() for page in verdict.docs.parent.rglob("validations/**/*.html")]
+    assert any("value where metric is temperature" in page and ">200.0<" in page for page in pages), "a sample is shown"
 
     again = check(spark, lake, "q2")
     assert not again.passed, "running once more is no way around the gate"

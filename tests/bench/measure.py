@@ -32,6 +32,8 @@ class Watch:
         self.newest: list[int] = []
         self.ended: int | None = None
         """A process of the contender that is there no more."""
+        self.error: Exception | None = None
+        """Why no more samples are taken."""
         self._began, self._progress, self._pids = began, progress, pids
         self._stop = threading.Event()
         self._used_s: dict[int, float] = {}
@@ -51,8 +53,12 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.wait(0.5):
-            cpu_s, rss = self._used()
-            done = self._progress()
+            try:
+                cpu_s, rss = self._used()
+                done = self._progress()
+            except Exception as error:
+                self.error = error
+                return
             self.newest = done
             self.samples.append(Sample(self.elapsed_s, sum(done), cpu_s, rss))
 

@@ -355,7 +355,8 @@ def run(scenario: Scenario, log: Log, name: str, steady_s: float) -> Result:
 
 def follow(watch: Watch, log: Log, steady_s: float, steps_more: int, who: str) -> float:
     """Wait until what must be done is done and there were `steady_s` seconds of steady state, or the log is at its end.
-    Returns how long what must be done took. Raises SystemExit where that takes too long, or a process has ended."""
+    Returns how long what must be done took. Raises SystemExit where that takes too long, or a process has ended, and
+    whatever ended the watch."""
     first = None
     while True:
         time.sleep(0.25)
@@ -364,6 +365,8 @@ def follow(watch: Watch, log: Log, steady_s: float, steps_more: int, who: str) -
             first = now
         if now > BOUND_S:
             raise SystemExit(f"{who}: not done after {BOUND_S} s: {watch.newest} of {log.before}")
+        if watch.error is not None:
+            raise watch.error
         if watch.ended is not None:
             raise SystemExit(f"{who}: process {watch.ended} has ended")
         if len(watch.newest) == PARTITIONS:

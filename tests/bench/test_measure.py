@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
-from tests.bench.measure import Sample, reached, steady
+from tests.bench.measure import Sample, Watch, reached, steady
 
 
 def samples(*done: int) -> list[Sample]:
@@ -35,3 +38,15 @@ def test_all_is_done_when_the_last_commit_that_holds_a_part_of_it_has_been_made(
     assert reached(done, 1000) == 2
     assert reached(done, 1000, steps_more=2) == 4
     assert reached(done, 2000) is None
+
+
+def test_a_watch_that_cannot_go_on_says_why():
+    asked = threading.Event()
+
+    def progress() -> list[int]:
+        asked.set()
+        raise ConnectionError("no broker")
+
+    with Watch(time.monotonic(), progress, list) as watch:
+        assert asked.wait(10)
+    assert str(watch.error) == "no broker"
