@@ -151,8 +151,8 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Records with `event`, `reasons` and `event_date`. good_dates: event dates of the events; bad_dates: arrival dates
-    of the rest; number: of all; repeated: do some of the good say the same event again, as far as hashes tell: if not,
-    none does; mark: of the good, see `_mark`."""
+    of the rest; number, good_number: of all, of the events; repeated: may some of the good say the same event again, by
+    their hashes; if not, none does; mark: of the good, see `_mark`."""
 
     rows: DataFrame
     good_dates: list[date]

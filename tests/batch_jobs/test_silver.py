@@ -201,6 +201,13 @@ def test_a_silver_table_that_was_deleted_is_built_again_from_bronze(spark, tmp_p
     assert (done.rows, done.inserted) == (2, 2)
 
 
+def test_where_all_is_new_and_said_once_no_record_is_looked_for(spark, tmp_path, monkeypatch):
+    monkeypatch.delattr(silver, "count_events")
+    receive(spark, tmp_path, [reading(1), reading(2)])
+    (done,) = silver.silver(spark, a_run(tmp_path), [READINGS])
+    assert (done.inserted, done.duplicate) == (2, 0)
+
+
 def test_a_row_that_got_lost_stops_the_run_before_it_is_recorded(spark, tmp_path, monkeypatch):
     receive(spark, tmp_path, [reading(1), reading(2)])
     lost = property(lambda judged: silver.one_per_event(judged.good).where("event.event_id != 'reading-2'"))
