@@ -187,6 +187,8 @@ class KafkaSink(Closing):
 
     def _fail(self, error: Exception) -> NoReturn:
         """Nothing of the open transaction is delivered: say so."""
+        # What is sent after the first error fails with an error that only quotes it.
+        error = self._producer._transaction_manager.last_error or error
         failed = [(record, f"{type(error).__name__}: {error}") for record, _ in self._open]
         self._abort()
         raise DeliveryFailed(failed, f"Kafka at {self._bootstrap}") from error

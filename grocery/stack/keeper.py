@@ -27,6 +27,7 @@ from grocery.stack.supervision import SupervisorGone
 
 LOOK_S = 1.0
 RETRY_S = 15.0
+ORPHANED_S = 10.0
 
 
 def keep(stack: Stack) -> None:
@@ -38,7 +39,7 @@ def keep(stack: Stack) -> None:
             if os.getppid() != supervisord:
                 break
     except (SupervisorGone, BrokenPipeError) as gone:
-        if os.getppid() == supervisord:
+        if not _orphaned(supervisord):
             _say(f"{gone}; nothing to keep any more")
     if os.getppid() != supervisord:
         # supervisord was what wrote the log.
@@ -55,14 +56,35 @@ def _supervisord(stack: Stack) -> int:
         return os.getppid()
 
 
+def _orphaned(supervisord: int) -> bool:
+    """Whether supervisord was killed. A killed process's connections end a moment before its children become another's;
+    one that is shut down ends this process meanwhile."""
+    from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+    patient = Retrying(
+        retry=retry_if_result(lambda orphaned: not orphaned),
+        stop=stop_after_delay(ORPHANED_S),
+        wait=wait_fixed(0.05),
+        retry_error_callback=lambda _: False,
+    )
+    return patient(lambda: os.getppid() != supervisord)
+
+
 def _start_anew(stack: Stack, ran: set[str]) -> None:
+    from tenacity import Retrying, retry_if_exception_type, wait_fixed
+
     owner = state.read(stack.home).owner
     if owner is not None and not _lives(owner):
         _say("supervisord and the owner are gone: stopping the stack")
         stack.down()
     else:
         _say("supervisord is gone: starting the stack anew")
-        stack.up("taskmanager" in ran, guard="guard" in ran, owner=owner and owner.pid)
+        again = Retrying(
+            retry=retry_if_exception_type(StackError),
+            wait=wait_fixed(RETRY_S),
+            before_sleep=lambda tried: _say(f"next try in {RETRY_S:.0f} s: {tried.outcome.exception()}"),
+        )
+        again(stack.up, "taskmanager" in ran, guard="guard" in ran, owner=owner and owner.pid)
 
 
 def watch(stack: Stack) -> Iterator[set[str]]:

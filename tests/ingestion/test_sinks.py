@@ -3,6 +3,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from kafka.errors import InvalidProducerEpochError, ProducerFencedError
 
 from grocery.stack import Stack
 from ingestion.arrival import Arrival
@@ -101,3 +102,27 @@ def test_a_transaction_that_fails_leaves_nothing_to_read(broker: str) -> None:
             sink.send(Record(READINGS, "store-001", b'{"event_id":"half-2"}', NOON))
     found = [record.value for record in read_topic(broker, READINGS) if b'"half-' in record.value]
     assert found == [b'{"event_id":"half-2"}']
+
+
+@pytest.mark.integration
+def test_a_sink_whose_place_was_taken_says_so_in_whichever_call_it_learns_of_it(broker: str) -> None:
+    def taken() -> KafkaSink:
+        sink = KafkaSink(broker, transactional_id="taken")
+        sink.send(Record("dead-letters", "taken", b"{}", NOON))
+        sink.flush()
+        KafkaSink(broker, transactional_id="taken").close()
+        return sink
+
+    first = taken()
+    with pytest.raises(DeliveryFailed) as told, first.transaction():  # which does not flush of itself
+        while True:
+            first.send(Record("dead-letters", "taken", b"{}", NOON))
+    assert isinstance(told.value.__cause__, ProducerFencedError | InvalidProducerEpochError)
+    first.close()
+
+    first = taken()
+    with pytest.raises(DeliveryFailed) as told:
+        first.send(Record("dead-letters", "taken", b"{}", NOON))
+        first.flush()
+    assert isinstance(told.value.__cause__, ProducerFencedError | InvalidProducerEpochError)
+    first.close()
