@@ -134,10 +134,8 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
         return result
     if found.good_dates:
         insert_events(spark, item, target, found, run)
-        if _all_inserted(spark, layout, found, run):
-            result.inserted = found.good_number
-        else:
-            result.inserted, result.duplicate = count_events(found, places(spark, layout, found.good_dates))
+        counts = _where_all_is_new(spark, layout, found, run)
+        result.inserted, result.duplicate = counts or count_events(found, places(spark, layout, found.good_dates))
     if found.bad_dates:
         kept = tables.quarantine_layout(run.lake, item)
         _insert_quarantined(spark, kept, found.bad, run, found.bad_dates)
@@ -151,29 +149,48 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Records with `event`, `reasons` and `event_date`. good_dates: event dates of the events; bad_dates: arrival dates
-    of the rest; number, good_number: of all, of the events; repeated: may some of the good say the same event again, by
-    their hashes; if not, none does; mark: of the good, see `_mark`."""
+    of the rest; number, good_number: of all, of the events; mark: of the good, see `_mark`.
+
+    repeated: how many hashes of id and date (`event_hash`) several of the good have; again: those hashes, where they
+    are few enough to be held against the rest without a shuffle. All others say an event that no other says.
+    """
 
     rows: DataFrame
     good_dates: list[date]
     bad_dates: list[date]
     number: int
     good_number: int
-    repeated: bool
     mark: int
+    repeated: int
+    again: DataFrame | None
 
     @property
     def good(self) -> DataFrame:
         return self.rows.where(_is_event())
 
     @property
-    def events(self) -> DataFrame:
-        """The good, one row per event."""
-        return one_per_event(self.good) if self.repeated else self.good
-
-    @property
     def bad(self) -> DataFrame:
         return self.rows.where(~_is_event())
+
+    @property
+    def events(self) -> DataFrame:
+        """The good, one row per event."""
+        if not self.repeated:
+            return self.good
+        if self.again is None:
+            return one_per_event(self.good)
+        return self._good_that_are("left_anti").unionByName(one_per_event(self.several))
+
+    @property
+    def several(self) -> DataFrame:
+        """The good whose hash others have, too; only where `again` is there."""
+        return self._good_that_are("left_semi")
+
+    def _good_that_are(self, kind: str) -> DataFrame:
+        from pyspark.sql import functions as f
+
+        good = self.good.withColumn("event_hash", _hash())
+        return good.join(f.broadcast(self.again), "event_hash", kind).drop("event_hash")
 
 
 def judge(spark: SparkSession, item: Contract, layout: Layout, target: Snapshot, received: DataFrame) -> Judged:
@@ -245,11 +262,16 @@ def comes_through_gate(item: Contract) -> bool:
 
 def one_per_event(good: DataFrame) -> DataFrame:
     """One row per event id and event date: the one with the smallest coordinates."""
+    return _placed(good).where("place = 1").drop("place")
+
+
+def _placed(good: DataFrame) -> DataFrame:
+    """With `place`: 1 for the first record of an event, and so on."""
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
     by_event = Window.partitionBy("event.event_id", "event_date").orderBy(*_ORDER)
-    return good.withColumn("place", f.row_number().over(by_event)).where("place = 1").drop("place")
+    return good.withColumn("place", f.row_number().over(by_event))
 
 
 def window(item: Contract) -> int:
@@ -330,31 +352,34 @@ def _is_event() -> Column:
     return f.size("reasons") == 0
 
 
+def _hash() -> Column:
+    from pyspark.sql import functions as f
+
+    return f.xxhash64("event.event_id", "event_date")
+
+
 def _survey(rows: DataFrame) -> Judged:
-    """What the rows are, by one look at them. Only hashes are shuffled: most batches have each event once, and need not
-    be sorted whole for it."""
+    """What the rows are. Only hashes are shuffled: most events are said once, and their records need not be sorted whole
+    to know it."""
     from pyspark.sql import functions as f
 
     is_event = _is_event()
     day = f.when(is_event, f.col("event_date")).otherwise(f.col("arrived_date"))
-    event = f.when(is_event, f.xxhash64("event.event_id", "event_date"))
-    by_event = rows.groupBy(is_event.alias("good"), day.alias("day"), event.alias("event")).agg(
-        f.count("*").alias("records"), f.bit_xor(_mark("event.event_id")).alias("mark")
-    )
-    found = (
-        by_event.groupBy("good", "day")
-        .agg(f.sum("records").alias("records"), f.max("records").alias("most"), f.bit_xor("mark").alias("mark"))
-        .collect()
-    )
+    days = rows.groupBy(is_event.alias("good"), day.alias("day"))
+    found = days.agg(f.count("*").alias("records"), f.bit_xor(_mark("event.event_id")).alias("mark")).collect()
     good = [row for row in found if row.good]
+    again = rows.where(is_event).groupBy(_hash().alias("event_hash")).count().where("count > 1").select("event_hash")
+    again = computed(again)
+    repeated = again.count()
     return Judged(
         rows,
         good_dates=[row.day for row in good],
         bad_dates=[row.day for row in found if not row.good],
         number=sum(row.records for row in found),
         good_number=sum(row.records for row in good),
-        repeated=any(row.most > 1 for row in good),
         mark=reduce(xor, [row.mark for row in good], 0),
+        repeated=repeated,
+        again=again if 0 < repeated <= BROADCAST_ROWS else None,
     )
 
 
@@ -405,17 +430,25 @@ def stamped(rows: DataFrame, run: Run) -> DataFrame:
     return rows.withColumn("loaded_at", f.lit(run.at)).withColumn("run_id", f.lit(run.id))
 
 
-def _all_inserted(spark: SparkSession, layout: Layout, judged: Judged, run: Run) -> bool:
-    """Are all good records in silver, each in the row of its event, written by this run? By number and mark of the rows
-    that this run wrote, read back; what `count_events` finds by looking for each record, without a shuffle."""
+def _where_all_is_new(spark: SparkSession, layout: Layout, judged: Judged, run: Run) -> tuple[int, int] | None:
+    """(inserted, duplicate), where each event stands in silver in the row that this run wrote of its first record, by
+    number and mark of what it wrote, read back. None where it does not: then `count_events` looks for each record.
+
+    A record behind its event's first one is a duplicate of a row that is there.
+    """
     from pyspark.sql import functions as f
 
+    events, mark = judged.good_number, judged.mark
     if judged.repeated:
-        return False
+        if judged.again is None:
+            return None
+        later = _placed(judged.several).where("place > 1")
+        row = later.agg(f.count("*").alias("rows"), f.bit_xor(_mark("event.event_id")).alias("mark")).first()
+        events, mark = events - row.rows, mark ^ (row.mark or 0)
     mine = (f.col("loaded_at") == f.lit(run.at)) & (f.col("run_id") == run.id)
     there = tables.read(spark, layout.path).where(tables.date_list("event_date", judged.good_dates)).where(mine)
     wrote = there.agg(f.count("*").alias("rows"), f.bit_xor(_mark("event_id")).alias("mark")).first()
-    return (wrote.rows, wrote.mark) == (judged.good_number, judged.mark)
+    return (events, judged.good_number - events) if (wrote.rows, wrote.mark) == (events, mark) else None
 
 
 def count_events(judged: Judged, there: DataFrame) -> tuple[int, int]:

@@ -201,11 +201,28 @@ def test_a_silver_table_that_was_deleted_is_built_again_from_bronze(spark, tmp_p
     assert (done.rows, done.inserted) == (2, 2)
 
 
-def test_where_all_is_new_and_said_once_no_record_is_looked_for(spark, tmp_path, monkeypatch):
+def test_where_all_is_new_no_record_is_looked_for(spark, tmp_path, monkeypatch):
     monkeypatch.delattr(silver, "count_events")
     receive(spark, tmp_path, [reading(1), reading(2)])
     (done,) = silver.silver(spark, a_run(tmp_path), [READINGS])
     assert (done.inserted, done.duplicate) == (2, 0)
+
+    receive(spark, tmp_path, [reading(3), reading(4), reading(3), reading(5), reading(3)], first_offset=2)
+    (done,) = silver.silver(spark, a_run(tmp_path, "r2"), [READINGS])
+    assert (done.inserted, done.duplicate) == (3, 2)
+    stands = tables.read(spark, tables.silver_layout(str(tmp_path), READINGS).path).where("run_id = 'r2'")
+    assert {(row.event_id, row.offset) for row in stands.collect()} == {
+        ("reading-3", 2),
+        ("reading-4", 3),
+        ("reading-5", 5),
+    }
+
+
+def test_many_that_say_an_event_again_are_sorted_out_as_well(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(silver, "BROADCAST_ROWS", 1)
+    receive(spark, tmp_path, [reading(1), reading(2), reading(1), reading(2), reading(3)])
+    (done,) = silver.silver(spark, a_run(tmp_path), [READINGS])
+    assert (done.inserted, done.duplicate) == (3, 2)
 
 
 def test_a_row_that_got_lost_stops_the_run_before_it_is_recorded(spark, tmp_path, monkeypatch):

@@ -24,11 +24,12 @@ from ingestion.record import Record
 from ingestion.sinks import KafkaSink
 from schemas.contract import contract
 from schemas.instants import to_ms
+from tests.batch_jobs.s3_day import CUSTOMER, LAKE, LANDING, OTHER, VISITS, deliver, holding, logs, visit
 
 pytestmark = pytest.mark.integration
 
 CONTRACT = "lane-status"
-LAKE = "s3a://grocery-lake/main"
+OF_LANES = ("--contracts", CONTRACT)
 TABLES = ("bronze/lane_status", "silver/lane_status", "audit/dispositions", "audit/quality")
 
 
@@ -59,11 +60,10 @@ def clean(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def submit(clean, jars, aws, tmp_path):
-    """Runs one script as a job; returns what it printed."""
+    """Runs one script as a job; returns what it printed, and on stderr what ended it where it failed."""
     venv, scripts = clean
-    boto3.client("s3").create_bucket(
-        Bucket="grocery-lake", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-    )
+    region = {"LocationConstraint": "eu-central-1"}
+    boto3.client("s3").create_bucket(Bucket="grocery", CreateBucketConfiguration=region)
     conf = JOB_SETTINGS | {
         "spark.master": "local[2]",
         "spark.driver.memory": "1500m",
@@ -79,9 +79,9 @@ def submit(clean, jars, aws, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GROCERY"))}
     environment |= {"PYSPARK_PYTHON": str(venv / "bin" / "python"), "PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
 
-    def run(script: str, *words: str) -> str:
+    def run(script: str, *words: str, fails: bool = False) -> str:
         given = [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
-        job = [scripts / script, "--JOB_NAME", "nightly", "--lake", LAKE, "--contracts", CONTRACT, *words]
+        job = [scripts / script, "--JOB_NAME", "nightly", "--lake", LAKE, *words]
         done = subprocess.run(
             [venv / "bin" / "spark-submit", *given, *job],
             cwd=tmp_path,
@@ -89,15 +89,15 @@ def submit(clean, jars, aws, tmp_path):
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
+        assert (done.returncode != 0) == fails, done.stderr[-3000:]
+        return done.stdout + done.stderr * fails
 
     return run
 
 
 def commits(table: str) -> int:
     """Versions of a table, as its log on S3 has them."""
-    found = boto3.client("s3").list_objects_v2(Bucket="grocery-lake", Prefix=f"main/{table}/_delta_log/")
+    found = boto3.client("s3").list_objects_v2(Bucket="grocery", Prefix=f"lake/{table}/_delta_log/")
     return sum(one["Key"].endswith(".json") for one in found.get("Contents", []))
 
 
@@ -109,14 +109,49 @@ def test_the_package_is_all_that_the_scripts_need_and_a_second_run_changes_nothi
             if passes:
                 sink.send(Record(item.topic, "store-001", path.read_bytes(), arrived))
     # The broker is shared: others' records may lie there as well.
-    new = int(re.search(rf"bronze {CONTRACT}: (\d+) new records", submit("bronze.py", "--kafka", broker))[1])
+    load, curate = ("bronze.py", "--kafka", broker), ("silver.py",)
+    new = int(re.search(rf"bronze {CONTRACT}: (\d+) new records", submit(*load, *OF_LANES))[1])
     assert new >= 2
-    curated = submit("silver.py", "--accept", "true")
+    curated = submit(*curate, *OF_LANES, "--accept", "true")
     became = re.search(rf"silver {CONTRACT}: (\d+) new, (\d+) duplicate, (\d+) quarantined", curated)
     assert sum(map(int, became.groups())) == new
     assert int(became[1]) >= 2
     before = [commits(table) for table in TABLES]
     assert all(before)
-    assert f"bronze {CONTRACT}: 0 new records" in submit("bronze.py", "--kafka", broker)
-    submit("silver.py")
+    assert f"bronze {CONTRACT}: 0 new records" in submit(*load, *OF_LANES)
+    submit(*curate, *OF_LANES)
     assert [commits(table) for table in TABLES] == before
+
+
+@pytest.mark.timeout(3600)
+def test_every_other_script_ends_its_job_and_a_second_run_changes_nothing(submit, tmp_path):
+    """Landed files to an erasure, of one contract. A gate that closes is in it, and a truncated file."""
+    hashes = "s3a://grocery/17.txt"
+    boto3.client("s3").put_object(Bucket="grocery", Key="17.txt", Body=f"{CUSTOMER}\n".encode())
+    boto3.client("s3").put_object(Bucket="grocery", Key=f"landing/{VISITS.topic}/cut.gz", Body=b"\x1f\x8b\x08\x00cut")
+    deliver(tmp_path, [visit(1, CUSTOMER), visit(2, OTHER), visit(2, OTHER), visit(3, CUSTOMER, event="flew")], 1)
+    only = ("--contracts", VISITS.name)
+
+    landed = submit("files.py", *only, "--landing", LANDING, fails=True)
+    assert f"files {VISITS.name}: 4 new records of 1 files" in landed
+    assert re.search(r"FilesSetAside: .*cut\.gz", landed)
+    told = {
+        ("files.py", *only, "--landing", LANDING, "--accept", "true"): f"files {VISITS.name}: 0 new records of 0 files",
+        ("silver.py", *only, "--accept", "true"): f"silver {VISITS.name}: 2 new, 1 duplicate, 1 quarantined",
+        ("replay.py", *only): f"replay {VISITS.name}: 0 replayed, 0 duplicate, 1 stay",
+        ("backfill.py", *only, "--from", "2026-10-05", "--to", "2026-10-05"): f"backfill {VISITS.name}: 2 inserted, "
+        "1 duplicate, 1 quarantined; silver: 0 added, 0 replaced, 0 removed",
+        ("maintain.py", *only): "maintain bronze.geofence_events: 0 rows expired, 0 partitions compacted",
+        ("erase.py", "--reference", "DSR-17", "--hashes", hashes): "erase bronze.geofence_events: 2 rows",
+    }
+    for call, words in told.items():
+        if call[0] == "erase.py":
+            assert holding(CUSTOMER)
+        assert words in submit(*call)
+    assert holding(CUSTOMER) == []
+    assert holding(OTHER)
+
+    before = logs()
+    for script, *words in told:
+        submit(script, *words)
+        assert logs() == before, script
