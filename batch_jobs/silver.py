@@ -359,8 +359,8 @@ def _hash() -> Column:
 
 
 def _survey(rows: DataFrame) -> Judged:
-    """What the rows are. Only hashes are shuffled: most events are said once, and their records need not be sorted whole
-    to know it."""
+    """What the rows are. Only hashes are shuffled: most events are said once, and need not be sorted whole to know
+    it."""
     from pyspark.sql import functions as f
 
     is_event = _is_event()
