@@ -38,6 +38,8 @@ ID_CONFLICT = "id_conflict:/event_id"
 _ORDER = ("topic", "partition", "offset", "topic_id")
 BROADCAST_ROWS = 300_000
 """Up to so many new rows are held against a table without a shuffle; their keys take some 30 MB."""
+SORTED_ROWS = 300_000
+"""Up to so many records are sorted whole, to have one row an event: to look which of them must be would take longer."""
 MAX_AHEAD = timedelta(hours=2)
 """How far an event's own clock may run ahead of its arrival, as at the gate: what was put straight on a topic is held
 against the same limits."""
@@ -151,8 +153,9 @@ class Judged:
     """Records with `event`, `reasons` and `event_date`. good_dates: event dates of the events; bad_dates: arrival dates
     of the rest; number, good_number: of all, of the events; mark: of the good, see `_mark`.
 
-    repeated: how many hashes of id and date (`event_hash`) several of the good have; again: those hashes, where they
-    are few enough to be held against the rest without a shuffle. All others say an event that no other says.
+    repeated: how many hashes of id and date (`event_hash`) several of the good have, None where nobody looked; again:
+    those hashes, where they are few enough to be held against the rest without a shuffle. All others say an event that
+    no other says.
     """
 
     rows: DataFrame
@@ -161,7 +164,7 @@ class Judged:
     number: int
     good_number: int
     mark: int
-    repeated: int
+    repeated: int | None
     again: DataFrame | None
 
     @property
@@ -175,7 +178,7 @@ class Judged:
     @property
     def events(self) -> DataFrame:
         """The good, one row per event."""
-        if not self.repeated:
+        if self.repeated == 0:
             return self.good
         if self.again is None:
             return one_per_event(self.good)
@@ -368,18 +371,20 @@ def _survey(rows: DataFrame) -> Judged:
     days = rows.groupBy(is_event.alias("good"), day.alias("day"))
     found = days.agg(f.count("*").alias("records"), f.bit_xor(_mark("event.event_id")).alias("mark")).collect()
     good = [row for row in found if row.good]
-    again = rows.where(is_event).groupBy(_hash().alias("event_hash")).count().where("count > 1").select("event_hash")
-    again = computed(again)
-    repeated = again.count()
+    number, repeated, again = sum(row.records for row in found), None, None
+    if number > SORTED_ROWS:
+        again = rows.where(is_event).groupBy(_hash().alias("event_hash")).count().where("count > 1")
+        again = computed(again.select("event_hash"))
+        repeated = again.count()
     return Judged(
         rows,
         good_dates=[row.day for row in good],
         bad_dates=[row.day for row in found if not row.good],
-        number=sum(row.records for row in found),
+        number=number,
         good_number=sum(row.records for row in good),
         mark=reduce(xor, [row.mark for row in good], 0),
         repeated=repeated,
-        again=again if 0 < repeated <= BROADCAST_ROWS else None,
+        again=again if repeated and repeated <= BROADCAST_ROWS else None,
     )
 
 
@@ -439,7 +444,7 @@ def _where_all_is_new(spark: SparkSession, layout: Layout, judged: Judged, run: 
     from pyspark.sql import functions as f
 
     events, mark = judged.good_number, judged.mark
-    if judged.repeated:
+    if judged.repeated != 0:
         if judged.again is None:
             return None
         later = _placed(judged.several).where("place > 1")

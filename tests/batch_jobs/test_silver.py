@@ -203,6 +203,7 @@ def test_a_silver_table_that_was_deleted_is_built_again_from_bronze(spark, tmp_p
 
 def test_where_all_is_new_no_record_is_looked_for(spark, tmp_path, monkeypatch):
     monkeypatch.delattr(silver, "count_events")
+    monkeypatch.setattr(silver, "SORTED_ROWS", 0)
     receive(spark, tmp_path, [reading(1), reading(2)])
     (done,) = silver.silver(spark, a_run(tmp_path), [READINGS])
     assert (done.inserted, done.duplicate) == (2, 0)
@@ -219,13 +220,16 @@ def test_where_all_is_new_no_record_is_looked_for(spark, tmp_path, monkeypatch):
 
 
 def test_many_that_say_an_event_again_are_sorted_out_as_well(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(silver, "SORTED_ROWS", 0)
     monkeypatch.setattr(silver, "BROADCAST_ROWS", 1)
     receive(spark, tmp_path, [reading(1), reading(2), reading(1), reading(2), reading(3)])
     (done,) = silver.silver(spark, a_run(tmp_path), [READINGS])
     assert (done.inserted, done.duplicate) == (3, 2)
 
 
-def test_a_row_that_got_lost_stops_the_run_before_it_is_recorded(spark, tmp_path, monkeypatch):
+@pytest.mark.parametrize("sorted_rows", [0, silver.SORTED_ROWS], ids=["large", "small"])
+def test_a_row_that_got_lost_stops_the_run_before_it_is_recorded(spark, tmp_path, monkeypatch, sorted_rows):
+    monkeypatch.setattr(silver, "SORTED_ROWS", sorted_rows)
     receive(spark, tmp_path, [reading(1), reading(2)])
     lost = property(lambda judged: silver.one_per_event(judged.good).where("event.event_id != 'reading-2'"))
     monkeypatch.setattr(silver.Judged, "events", lost)
