@@ -13,6 +13,7 @@ that it names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import reduce
 from operator import add, and_, or_
@@ -190,16 +191,34 @@ def _broken(schema: Schema, value: Column) -> Column:
         here = value[name]
         if field["type"] == "object" and "properties" in field:
             flags.append(here.isNotNull() & _broken(field, here))
+        elif field["type"] == "object":
+            flags.append(F.coalesce(F.exists(F.map_values(here), _is_array), F.lit(False)))
         elif field["type"] == "array":
             flags.append(F.coalesce(F.exists(here, _entry_broken(field["items"])), F.lit(False)))
+        elif _may_hide_array(field):
+            flags.append(F.coalesce(_is_array(here), F.lit(False)))
     return reduce(or_, flags, F.lit(False))
+
+
+def _may_hide_array(field: Schema) -> bool:
+    """May the value be what Spark makes of an array where a text is wanted? Nothing else lets one through."""
+    if field["type"] != "string" or field.keys() & {"enum", "const", "format"}:
+        return False
+    begins = re.match(r"\^(\[[\w-]+\])(?![*?]|\{0)", field.get("pattern", ""))
+    return begins is None or re.match(begins[1], "[") is not None
+
+
+def _is_array(text: Column) -> Column:
+    """Of a row written without escapes. An array of one text has as many quotation marks as a text, but inside."""
+    return text.contains('"')
 
 
 def _entry_broken(items: Schema) -> Callable[[Column], Column]:
     def broken(one: Column) -> Column:
         if items["type"] == "object":
             return one.isNull() | _broken(items, one)
-        return reduce(or_, [F.coalesce(wrong, F.lit(False)) for wrong, _ in _values(items, one, "")], one.isNull())
+        flags = [F.coalesce(wrong, F.lit(False)) for wrong, _ in _values(items, one, "")]
+        return reduce(or_, [*flags, _is_array(one)] if _may_hide_array(items) else flags, one.isNull())
 
     return broken
 

@@ -40,7 +40,8 @@ def breaches(contract: Contract, event: dict[str, Any]) -> Iterator[Breach]:
 
 _GONE = object()
 _OTHER_TYPE = {
-    "string": [5, 0.5, True, None, {}, []],
+    # As many quotation marks as one text has: an array of it.
+    "string": [5, 0.5, True, None, {}, [], ["x"]],
     "number": ["5", "", True, None, {}, []],
     "integer": ["5", 1.5, 5.0, 2**63, False, None, {}, []],
     "boolean": ["true", 1, None, {}, []],
