@@ -59,6 +59,11 @@
                 and touched.{{ one.only }}
                 {%- endif %}
         )
+        {%- if one.at %}
+        -- What lies outside all spans is not looked for among them.
+        and {{ alias }}.{{ one.at }} >= (select min({{ one.get('from', 'from_utc') }}) from {{ find(one.by) }})
+        and {{ alias }}.{{ one.at }} < (select max({{ one.get('to', 'to_utc') }}) from {{ find(one.by) }})
+        {%- endif %}
         {%- endfor %}
     )
 {%- endmacro %}

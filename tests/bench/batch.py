@@ -332,13 +332,16 @@ def loads(console: Console, spark: SparkSession, home: Path, size: Size) -> dict
             lake = str(home / f"load-{number}")
             Path(lake).mkdir()
             run = Run(f"load-{number}", datetime.now(UTC), lake)
-            seconds, loaded = timed(lambda run=run: bronze.load(spark, broker, run, READINGS))
+            seconds, (loaded,) = timed(lambda run=run: bronze.bronze(spark, broker, run, [READINGS]))
             rows = loaded.rows
             took["bronze"].append(seconds)
             seconds, done = timed(lambda lake=lake: curate(spark, lake, "first"))
             took["silver"].append(seconds)
             seconds, events = timed(lambda lake=lake: in_duckdb(lake, home / "duckdb"))
             took["duckdb"].append(seconds)
+            console.print(
+                f"run {number}: {', '.join(f'{name} {took[name][-1]:.0f} s' for name in took)}", highlight=False
+            )
             assert events == done.inserted, (events, done)
             shutil.rmtree(lake)
     finally:
