@@ -21,7 +21,7 @@ from batch_jobs.maintenance import Kept
 from batch_jobs.quality import Checked, Finding, GateClosed, Verdict
 from batch_jobs.quarantine import Choice, Replayed
 from batch_jobs.run import new_run
-from batch_jobs.session import JOB_SETTINGS, RUN_SETTINGS, MissingSettings, given
+from batch_jobs.session import JOB_SETTINGS, LISTING, RUN_SETTINGS, MissingSettings, given
 from batch_jobs.silver import Curated
 from glue import backfill, bronze, erase, files, maintain, replay, silver
 from schemas.contract import UnknownContract, all_contracts
@@ -266,7 +266,13 @@ def test_the_jobs_session_gets_utc_and_stays_readable_by_athena(monkeypatch):
     others = JOB_SETTINGS | {"spark.sql.extensions": "com.x.Theirs," + JOB_SETTINGS["spark.sql.extensions"]}
     session = started(monkeypatch, others)
     assert given() is session
-    assert session.settings == others | RUN_SETTINGS
+    assert session.settings == others | RUN_SETTINGS | LISTING
+
+
+def test_in_how_many_tasks_a_vacuum_lists_may_be_said(monkeypatch):
+    (name,) = LISTING
+    session = started(monkeypatch, JOB_SETTINGS | {name: "500"})
+    assert given().settings[name] == session.settings[name] == "500"
 
 
 def test_a_session_without_delta_is_refused_with_what_the_job_must_be_given(monkeypatch):
