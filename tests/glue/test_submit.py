@@ -123,9 +123,14 @@ def test_the_package_is_all_that_the_scripts_need_and_a_second_run_changes_nothi
     assert [commits(table) for table in TABLES] == before
 
 
+def events() -> set[str]:
+    """Every version of every table but the audit's, which may tell of a run that changed nothing."""
+    return {key for key in logs() if not key.startswith("lake/audit/")}
+
+
 @pytest.mark.timeout(3600)
 def test_every_other_script_ends_its_job_and_a_second_run_changes_nothing(submit, tmp_path):
-    """Landed files to an erasure, of one contract. A gate that closes is in it, and a truncated file."""
+    """Landed files to an erasure, of one contract; one of the files is truncated."""
     hashes = "s3a://grocery/17.txt"
     boto3.client("s3").put_object(Bucket="grocery", Key="17.txt", Body=f"{CUSTOMER}\n".encode())
     boto3.client("s3").put_object(Bucket="grocery", Key=f"landing/{VISITS.topic}/cut.gz", Body=b"\x1f\x8b\x08\x00cut")
@@ -148,10 +153,8 @@ def test_every_other_script_ends_its_job_and_a_second_run_changes_nothing(submit
         if call[0] == "erase.py":
             assert holding(CUSTOMER)
         assert words in submit(*call)
+        before = events()
+        submit(*call)
+        assert events() == before, call
     assert holding(CUSTOMER) == []
     assert holding(OTHER)
-
-    before = logs()
-    for script, *words in told:
-        submit(script, *words)
-        assert logs() == before, script
