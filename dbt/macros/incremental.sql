@@ -9,10 +9,11 @@
 {% macro refreshes() %}{{ return(execute and flags.FULL_REFRESH) }}{% endmacro %}
 
 
-{#- Whether this run is the first to read a row of a staging model. loaded_at is silver's own column, as it is, so that
-    files are skipped by it. -#}
+{#- Whether this run is the first to read a row of a staging model. Both columns are silver's own, as they are: the date
+    is the partition, so that days without a new row are not opened. -#}
 {% macro is_new(source, alias) -%}
-{{ alias }}.loaded_at in (select loaded_at from {{ ref('int_silver_batch') }} where source = '{{ source }}')
+{{ alias }}.event_date in (select event_date from {{ ref('int_silver_batch') }} where source = '{{ source }}')
+        and {{ alias }}.loaded_at in (select loaded_at from {{ ref('int_silver_batch') }} where source = '{{ source }}')
 {%- endmacro %}
 
 
@@ -40,13 +41,22 @@
 {{ return(touched_condition(touched, alias, ref) if touched and goes_on() else 'true') }}
 {%- endmacro %}
 
-{#- find: gives the relation of a model by its name. -#}
+{#- find: gives the relation of a model by its name. Nothing is looked for among spans where there are none, nor what
+    lies outside all of them. That is said by instants and not by a subquery: by them an engine knows before it reads
+    which files and row groups it can leave. -#}
 {% macro touched_condition(touched, alias, find) -%}
-(
-        {%- for one in touched %}
-        {{ 'or ' if not loop.first }}exists (
+    {%- set conditions = [] -%}
+    {%- for one in touched -%}
+        {%- set outer = spanned(one) -%}
+        {%- if outer -%}{%- do conditions.append(touched_by(one, alias, find(one.by), outer)) -%}{%- endif -%}
+    {%- endfor -%}
+    {{ return('(' ~ conditions | join('\n        or ') ~ '\n    )' if conditions else 'false') }}
+{%- endmacro %}
+
+{% macro touched_by(one, alias, by, outer) -%}
+exists (
             select 1
-            from {{ find(one.by) }} as touched
+            from {{ by }} as touched
             where
                 {%- for column in one.key %}
                 {{ 'and ' if not loop.first }}touched.{{ column }} = {{ alias }}.{{ column }}
@@ -60,12 +70,30 @@
                 {%- endif %}
         )
         {%- if one.at %}
-        -- What lies outside all spans is not looked for among them.
-        and {{ alias }}.{{ one.at }} >= (select min({{ one.get('from', 'from_utc') }}) from {{ find(one.by) }})
-        and {{ alias }}.{{ one.at }} < (select max({{ one.get('to', 'to_utc') }}) from {{ find(one.by) }})
+        and {{ alias }}.{{ one.at }} >= {{ instant("'" ~ outer.first ~ "'") }}
+        and {{ alias }}.{{ one.at }} < {{ instant("'" ~ outer.last ~ "'") }}
         {%- endif %}
-        {%- endfor %}
-    )
+{%- endmacro %}
+
+{#- The first and the last instant of all that is touched, none where nothing is; all of time where nobody is to be
+    asked (dbt's --no-introspect). -#}
+{% macro spanned(one) -%}
+    {%- set by = as_it_was(one.by) if execute and flags.INTROSPECT else none -%}
+    {%- if not by %}{{ return({'first': '1900-01-01 00:00:00', 'last': '9999-12-31 00:00:00'}) }}{% endif -%}
+    {%- set found -%}
+        select
+            count(*) as spans,
+            {% if one.at -%}
+            cast(min({{ one.get('from', 'from_utc') }}) as varchar) as first_utc,
+            cast(max({{ one.get('to', 'to_utc') }}) as varchar) as last_utc
+            {%- else -%}
+            'any' as first_utc,
+            'any' as last_utc
+            {%- endif %}
+        from {{ by }}
+    {%- endset -%}
+    {%- set row = run_query(found).rows[0] -%}
+    {{ return({'first': row[1], 'last': row[2]} if row[0] else none) }}
 {%- endmacro %}
 
 {#- Incremental strategy `touched`: what is touched goes, what was computed for it comes, in one transaction. -#}

@@ -19,7 +19,7 @@
     {%- if node.sources and node.sources[0][0] == 'audit' -%}{{ return('') }}{%- endif -%}
     {%- set new_days -%}
         select event_date
-        from {{ relation }}
+        from (select distinct loaded_at, event_date from {{ relation }}) as there
         where loaded_at not in (select loaded_at from {{ read }} where source = '{{ node.name }}')
     {%- endset -%}
     {{ return('tested.event_date in (' ~ new_days ~ ')') }}

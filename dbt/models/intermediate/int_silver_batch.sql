@@ -1,6 +1,6 @@
 {%- set known = as_it_was('int_silver_read') -%}
--- One look at silver decides what is new in this run, whatever is written to it while the run goes on. A batch that was
--- read before and has other rows of some day since is new as a whole, unless that day has expired.
+-- One look at silver decides what is new in this run, whatever is written to it while the run goes on. What a batch has of
+-- a day is new again where it has another number of rows than were read, unless that day has expired.
 with there as (
 
     {%- for source in silver_tables() %}

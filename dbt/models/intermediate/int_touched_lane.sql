@@ -13,6 +13,7 @@ with followed as (
         store_id,
         lane_id,
         event_time_utc,
+        event_date,
         loaded_at,
         lead(event_time_utc) over (partition by store_id, lane_id order by event_time_utc, event_id) as next_time_utc
     from {{ ref('stg_lane_status') }}
