@@ -1,9 +1,9 @@
 """`make soak-lake`: three topics at speed into bronze and silver, for a while, in one Spark session, while spans are
 backfilled and tables compacted beside it.
 
-Before each backfill some events are taken out of silver; it must bring back these and change nothing else. Held at the
-end, against what was sent: each record is in bronze once; each bronze row has its dispositions, and they
-add up; each event is in silver once, each broken record in quarantine once; every table has reader version 1.
+Before each backfill some events are taken out of silver; of what silver had it must bring back these and change nothing
+else. Held at the end, against what was sent: each record is in bronze once; each bronze row has its dispositions, and
+they add up; each event is in silver once, each broken record in quarantine once; every table has reader version 1.
 
 Prints a line a round, a table, and as its last line one JSON object of figures; exits 1 when something is lost or there
 twice.
@@ -42,6 +42,7 @@ from tests.soak.load import BROKEN, FRESH, LATE, LATE_BY, TOPICS, Senders, expec
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from batch_jobs.tables import Layout
     from schemas.contract import Contract
 
 CONTRACTS = tuple(contract(topic.name) for topic in TOPICS)
@@ -69,6 +70,7 @@ class Soak:
     def __init__(self, spark: SparkSession, kafka: str, lake: Path, say: Callable[[str], None]) -> None:
         self.spark, self.kafka, self.lake, self.say = spark, kafka, str(lake), say
         self.figures = Figures()
+        self.curated: list[str] = []  # runs whose records silver has
 
     def round(self) -> None:
         """What is new on the topics, up to silver."""
@@ -77,6 +79,7 @@ class Soak:
         broker = survey(self.kafka, [topic for item in CONTRACTS for topic in topics_of(item)])
         loaded = bronze.bronze(self.spark, broker, run, CONTRACTS)
         curated = silver.silver(self.spark, run, CONTRACTS)
+        self.curated.append(run.id)
         self.figures.rows.append(sum(one.rows for one in loaded))
         self.figures.seconds.append(time.monotonic() - began)
         self.say(
@@ -97,23 +100,40 @@ class Soak:
             self.figures.faults.append(f"beside the rounds: {error}")
 
     def _backfill(self, day: datetime) -> None:
-        """Lose some of a day's events, and have them back."""
+        """Lose some of a day's events, and have them back. What a round has in bronze and not in silver yet may come
+        with them."""
         began = time.monotonic()
         span = Span(day.date(), day.date())
         item = CONTRACTS[self.figures.backfills % len(CONTRACTS)]
+        curated = tuple(self.curated)
         lost = self._lose(item, span)
-        done = backfill(self.spark, new_run(self.lake), CONTRACTS, span)
+        run = new_run(self.lake)
+        done = backfill(self.spark, run, CONTRACTS, span)
         self.figures.backfills += 1
         self.figures.mended += lost
         for one in done:
             back = lost if one.contract == item.name else 0
-            if (one.added, one.removed, one.replaced, one.set_aside, one.released) != (back, 0, 0, 0, 0):
-                self.figures.faults.append(f"a backfill of {span} should bring back {back:,} events and no more: {one}")
+            added = self._written(tables.silver_layout, one.contract, run.id, curated) if one.added else 0
+            aside = self._written(tables.quarantine_layout, one.contract, run.id, curated) if one.set_aside else 0
+            if (added, aside, one.removed, one.replaced, one.released) != (back, 0, 0, 0, 0):
+                self.figures.faults.append(
+                    f"a backfill of {span} should bring back {back:,} events of rounds that had ended and no more, but "
+                    f"brought {added:,} and set {aside:,} aside: {one}"
+                )
         rows = sum(one.rows for one in done)
         self.say(
             f"  backfill {span.first}: {rows:,} records looked at, {lost:,} events of {item.name} brought back, "
             f"{time.monotonic() - began:.0f} s"
         )
+
+    def _written(self, layout_of: Callable[[str, Contract], Layout], name: str, run: str, of: tuple[str, ...]) -> int:
+        """Rows that this run wrote whose record came into bronze in one of these."""
+        from pyspark.sql import functions as f
+
+        item, at = contract(name), list(tables.COORDINATES)
+        received = tables.read(self.spark, tables.path_of(self.lake, "bronze", item.table))
+        wrote = tables.read(self.spark, layout_of(self.lake, item).path).where(f.col("run_id") == run)
+        return wrote.select(*at).join(received.where(f.col("run_id").isin(*of)).select(*at), at).count()
 
     def _lose(self, item: Contract, span: Span) -> int:
         """Take one in a hundred events of the days out of silver; returns how many."""
