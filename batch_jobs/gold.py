@@ -11,6 +11,7 @@ from nothing brings them over (dbt/macros/expired.sql).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -62,7 +63,9 @@ class GoldResult:
 
     replaced: whether the new tables took the old ones' place. from_nothing: why it did not go on from the gold that was
     there, empty where it did. brought_over: from nothing, but with the facts of days that expired from silver, of which
-    contract before which date. seconds: the whole run. log: dbt's log file.
+    contract before which date. findings: events about stores, assets and products that nobody can have meant so
+    (rpt_reference_quality) and that the gold before did not tell of, how many of each kind. seconds: the whole run.
+    log: dbt's log file.
     """
 
     models: int = 0
@@ -72,6 +75,7 @@ class GoldResult:
     replaced: bool = False
     from_nothing: str = ""
     brought_over: dict[str, date] = field(default_factory=dict)
+    findings: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     log: Path = Path()
 
@@ -119,6 +123,7 @@ def build(
         _sign(fresh, made_by, lake)
         if result.brought_over:
             _rewrite(fresh, lake, work / "target" / "manifest.json")
+        result.findings = _new_findings(fresh, old)
         os.replace(fresh, gold_path)
         aside.unlink(missing_ok=True)
         result.replaced = True
@@ -225,6 +230,19 @@ def _rewrite(gold: Path, lake: str, manifest: Path) -> None:
         connection.execute(f"LOAD delta; ATTACH '{gold}' AS {name} (READ_ONLY); ATTACH '{copy}' AS rewritten")
         connection.execute(f"COPY FROM DATABASE {name} TO rewritten")
     os.replace(copy, gold)
+
+
+def _new_findings(fresh: Path, old: Path) -> dict[str, int]:
+    """How many rows of rpt_reference_quality the old gold does not have, by finding."""
+    told = "SELECT DISTINCT finding, event_id FROM main.rpt_reference_quality"
+    before = set()
+    if old.exists():
+        # A file that is no gold, or one of a release without the report, told of nothing.
+        with contextlib.suppress(duckdb.Error), duckdb.connect(str(old), read_only=True) as gold:
+            before = set(gold.sql(told).fetchall())
+    with duckdb.connect(str(fresh), read_only=True) as gold:
+        found = set(gold.sql(told).fetchall())
+    return dict(Counter(finding for finding, _ in sorted(found - before)))
 
 
 def _why_from_nothing(gold_path: Path, lake: str, made_by: str, expired: dict[str, date]) -> str:

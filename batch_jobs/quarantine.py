@@ -160,6 +160,7 @@ def _replay(spark: SparkSession, run: Run, item: Contract, choice: Choice, dry_r
     result.check()
     result.changed = _mark(spark, run, layout, kept, judged)
     tables.ensure(spark, layout)
+    tables.ensure(spark, kept)
     return result
 
 

@@ -143,6 +143,7 @@ def curate(spark: SparkSession, run: Run, item: Contract, done_before: Progress)
         _insert_quarantined(spark, kept, found.bad, run, found.bad_dates)
         result.quarantined = _count_quarantined(spark, kept, found.bad, found.bad_dates)
         result.reasons = count_reasons(found.bad)
+        tables.ensure(spark, kept)
     result.check()
     tables.ensure(spark, layout)
     return result

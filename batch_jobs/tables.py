@@ -328,6 +328,7 @@ def append(spark: SparkSession, layout: Layout, rows: list[tuple]) -> None:
         new.write.format("delta").mode("append").save(layout.path)
 
     unless_in_the_way(work)
+    ensure(spark, layout)
 
 
 def added(spark: SparkSession, path: str, after: int | None, upto: int) -> DataFrame:

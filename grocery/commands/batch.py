@@ -45,7 +45,7 @@ SHORT = 1_000_000
 """Records on the topics below which Spark is started for a short run."""
 
 PATIENCE = timedelta(hours=1)
-"""How long a backfill, which nobody waits for, lets another run finish first."""
+"""How long what can wait, and should not be asked for twice, lets another run finish first."""
 
 _SHOWN = 20
 """Files named of each kind."""
@@ -147,7 +147,7 @@ def quality(only: Names = None, accept: Accept = False) -> None:
 
 
 @app.command("gold")
-def gold(full: Full = False) -> None:
+def gold(full: Full = False, aside_exit: SetAsideExit = SET_ASIDE_EXIT) -> None:
     """Build what analysts see with dbt: dimensions, facts and reports, each with its tests.
 
     Recomputes what new rows of silver touch, however late they are. Builds from nothing where there is no gold yet,
@@ -155,10 +155,12 @@ def gold(full: Full = False) -> None:
     Facts of days that `grocery batch maintain` let expire are taken over from the gold that was there.
 
     Refuses while a critical expectation of the quality gate stands open. Exit code 1: a model or a test failed; then
-    the old gold stays.
+    the old gold stays. 3: reference data has changes that nobody can have meant and that the gold before did not tell
+    of; `grocery query "FROM rpt_reference_quality"` has them.
     """
     with spark_run() as at_work:
         at_work.gold(full=full)
+        at_work.end(aside_exit)
 
 
 @app.command("docs")
@@ -211,7 +213,8 @@ def run(
       grocery batch run --every 5m   a round every five minutes; other commands get the lake between two of them
       grocery -w demo batch run      the same in the workspace that `make demo` left
 
-    Exit code 0: all is in gold. 3: records went to quarantine, or files are set aside; all else is in gold.
+    Exit code 0: all is in gold. 3: records went to quarantine, files are set aside, or reference data has changes that
+    nobody can have meant (two versions at one instant, a price of an unknown product); all else is in gold.
     1: something failed: a step of one contract (the others go on to gold), the quality gate (gold is not built), a
     model or a test. With --every a failed round is told, and the next one begins; 1: a round failed, 3: one set
     something aside.
@@ -283,7 +286,7 @@ def backfill(
         contracts = chosen(topic)
         if first > last:
             raise ValueError(f"--from {first:%Y-%m-%d} is after --to {last:%Y-%m-%d}; exchange them")
-    with spark_run(patience=PATIENCE) as at_work:
+    with spark_run(PATIENCE) as at_work:
         at_work.backfill(contracts, Span(first.date(), last.date()), dry_run)
         if dry_run:
             return
@@ -303,7 +306,7 @@ def maintain(
     Once a day. Rows go by whole days, when their contract's x-retention has passed; docs/retention.md says which.
     Exit code 1: a table could not be worked on, which is named; the others were.
     """
-    with spark_run() as at_work:
+    with spark_run(PATIENCE) as at_work:
         if not at_work.maintain(chosen(only), dry_run):
             raise typer.Exit(1)
 
@@ -335,7 +338,7 @@ def erase(
 
     with clear_errors():
         about = sought(given, ask(given), reference)
-    with spark_run() as at_work:
+    with spark_run(PATIENCE) as at_work:
         if not at_work.erase(about, reference, dry_run):
             raise typer.Exit(1)
 
@@ -343,7 +346,8 @@ def erase(
 class AtWork:
     """One command at work: a run, its Spark session once a step needs it, and what is printed.
 
-    records, open_files: set aside, the first by this run. failed: something did, and the run went on.
+    records, open_files: set aside, the first by this run. findings: events of reference data that nobody can have
+    meant, which gold tells of since this run. failed: something did, and the run went on.
     """
 
     def __init__(self, console: Console, run: Run) -> None:
@@ -356,12 +360,12 @@ class AtWork:
     def begin(self, run: Run) -> None:
         """A run, the next one where there was one before."""
         self.run = run
-        self.records = self.open_files = 0
+        self.records = self.open_files = self.findings = 0
         self.failed = False
 
     @property
     def is_aside(self) -> bool:
-        return bool(self.records or self.open_files)
+        return bool(self.records or self.open_files or self.findings)
 
     def show_aside(self) -> None:
         aside = []
@@ -369,6 +373,11 @@ class AtWork:
             aside.append(f"{self.records:,} records in quarantine (`grocery quarantine list`)")
         if self.open_files:
             aside.append(f"{self.open_files:,} files (`grocery batch files`)")
+        if self.findings:
+            aside.append(
+                f"{self.findings:,} changes of stores, assets or products, new since this run "
+                '(`grocery query "FROM rpt_reference_quality"`)'
+            )
         if aside:
             self.console.print(f"[yellow]set aside[/yellow]: {', '.join(aside)}", highlight=False, soft_wrap=True)
 
@@ -545,6 +554,7 @@ class AtWork:
         show_gold(self.console, result)
         if result.failures:
             raise typer.Exit(1)
+        self.findings = sum(result.findings.values())
 
     def maintain(self, contracts: tuple[Contract, ...], dry_run: bool) -> bool:
         """Whether every table was worked on."""

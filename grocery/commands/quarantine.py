@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grocery.commands.batch import SET_ASIDE_EXIT, Names, chosen, spark_run
+from grocery.commands.batch import PATIENCE, SET_ASIDE_EXIT, Names, chosen, spark_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,7 +148,7 @@ def replay(
     """
     from batch_jobs import quarantine
 
-    with spark_run() as at_work:
+    with spark_run(PATIENCE) as at_work:
         contracts, choice = chosen(only), _choice(reason, first, last, run)
         quarantine.check_reason(at_work.run.lake, contracts, choice)
         at_work.short = True

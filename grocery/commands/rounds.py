@@ -13,6 +13,8 @@ import typer
 
 from grocery.commands.batch import PATIENCE, AtWork, Way, alone, everything_once, told_errors
 
+LETS_IN_S = 3.0
+"""Pause after a round at least: whoever waits for the lake looks every 0.2 s, on S3 every second."""
 FINE, ASIDE, FAILED = "all in gold", "something is set aside", "failed"
 
 
@@ -92,7 +94,8 @@ def every_so_often(every: str, ways: list[Way], accept: bool, aside_exit: int) -
 
 
 def repeat(one_round: Callable[[], str], every_s: float, stop: Event, say: Callable[[str], None]) -> Rounds:
-    """Begin a round every so often until told to stop; where one takes longer, the next begins when it has ended.
+    """Begin a round every so often until told to stop; where one takes longer, the next begins as soon as others who
+    wait for the lake have had time to take it.
 
     one_round: says how it ended; raises Stopped where it did not.
     """
@@ -108,7 +111,7 @@ def repeat(one_round: Callable[[], str], every_s: float, stop: Event, say: Calla
         found.failed += outcome == FAILED
         found.aside += outcome == ASIDE
         took = time.monotonic() - began
-        rest = max(0.0, every_s - took)
+        rest = max(LETS_IN_S, every_s - took)
         following = datetime.now(UTC) + timedelta(seconds=rest)
         say(f"round {found.ended}: {outcome}, {took:.0f} s; the next one at {following:%H:%M:%S}")
         stop.wait(rest)

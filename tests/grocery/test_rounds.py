@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from threading import Event
+from datetime import timedelta
+from threading import Event, Thread
 
 import pytest
 from typer.testing import CliRunner
@@ -70,8 +71,18 @@ def sets_aside(at_work, name):
         at_work.records += 2
 
 
+def finds(at_work, name):
+    if name == "gold":
+        at_work.findings += 1
+
+
 def ended_by(number, step):
     return lambda _, name: os.kill(os.getpid(), number) if name == step else None
+
+
+@pytest.fixture(autouse=True)
+def without_a_pause(monkeypatch):
+    monkeypatch.setattr(rounds, "LETS_IN_S", 0.0)
 
 
 def run_every(*words: str):
@@ -101,9 +112,10 @@ def test_it_ends_after_the_step_at_work(lake, monkeypatch, number):
     assert result.exit_code == 0
 
 
-def test_the_exit_code_says_that_a_round_set_something_aside(lake, monkeypatch):
+@pytest.mark.parametrize("what", [sets_aside, finds])
+def test_the_exit_code_says_that_a_round_set_something_aside(lake, monkeypatch, what):
     for words, exit_code in (((), 3), (("--set-aside-exit", "0"), 0)):
-        Steps(monkeypatch, [sets_aside, ended_by(signal.SIGTERM, "bronze")])
+        Steps(monkeypatch, [what, ended_by(signal.SIGTERM, "bronze")])
         assert run_every(*words).exit_code == exit_code
 
 
@@ -120,6 +132,29 @@ def test_the_lake_is_free_between_two_rounds(lake, monkeypatch):
     monkeypatch.setattr(rounds, "repeat", look)
     assert run_every().exit_code == 0
     assert free == [0.001]
+
+
+def test_who_waits_for_the_lake_gets_it_though_each_round_takes_longer_than_its_time(lake, monkeypatch):
+    monkeypatch.undo()  # the pause that is shipped
+    lake.mkdir()
+    begun, waits, stop = Event(), Event(), Event()
+
+    def one_round():
+        with lease(str(lake)):
+            begun.set()
+            assert waits.wait(60)
+            stop.wait(0.5)
+            return FINE
+
+    going = Thread(target=repeat, args=(one_round, 0.001, stop, lambda _: None))
+    going.start()
+    try:
+        assert begun.wait(60)
+        with lease(str(lake), timedelta(seconds=20), lambda _: waits.set()):
+            stop.set()
+    finally:
+        stop.set()
+        going.join()
 
 
 def test_who_waits_for_another_run_can_be_told_to_end(lake, monkeypatch):
@@ -144,7 +179,7 @@ def lease_of_another(lake):
     return lease(str(lake))
 
 
-def test_rounds_begin_at_their_time_and_at_once_where_one_took_longer(monkeypatch):
+def test_rounds_begin_at_their_time_and_soon_where_one_took_longer(monkeypatch):
     clock, begun, outcomes = [0.0], [], iter([FINE, FAILED, ASIDE])
     stop = Event()
 
@@ -158,10 +193,11 @@ def test_rounds_begin_at_their_time_and_at_once_where_one_took_longer(monkeypatc
         if len(begun) == 3:
             stop.set()
 
+    monkeypatch.setattr(rounds, "LETS_IN_S", 3.0)
     monkeypatch.setattr(rounds.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(stop, "wait", wait)
     found = repeat(one_round, 60, stop, lambda _: None)
-    assert begun == [0, 60, 135]
+    assert begun == [0, 60, 138]
     assert (found.ended, found.failed, found.aside) == (3, 1, 1)
 
 
