@@ -70,31 +70,40 @@ exists (
                 {%- endif %}
         )
         {%- if one.at %}
-        and {{ alias }}.{{ one.at }} >= {{ instant("'" ~ outer.first ~ "'") }}
-        and {{ alias }}.{{ one.at }} < {{ instant("'" ~ outer.last ~ "'") }}
+        and {{ alias }}.{{ one.at }} >= {{ outer.first }}
+        and {{ alias }}.{{ one.at }} < {{ outer.last }}
         {%- endif %}
 {%- endmacro %}
 
-{#- The first and the last instant of all that is touched, none where nothing is; all of time where nobody is to be
-    asked (dbt's --no-introspect). -#}
-{% macro spanned(one) -%}
+{#- The first and the last instant (or date, where `at` is one) of all that is touched, none where nothing is; all of time
+    where nobody is to be asked (dbt's --no-introspect). -#}
+{% macro spanned(one) %}
+    {%- set is_date = one.at and one.at.endswith('_date') -%}
     {%- set by = as_it_was(one.by) if execute and flags.INTROSPECT else none -%}
-    {%- if not by %}{{ return({'first': '1900-01-01 00:00:00', 'last': '9999-12-31 00:00:00'}) }}{% endif -%}
+    {%- if not by -%}
+        {{ return({'first': day("1900-01-01"), 'last': day("9999-12-31")} if is_date else {'first': time_begins(), 'last': time_ends()}) }}
+    {%- endif -%}
     {%- set found -%}
         select
             count(*) as spans,
             {% if one.at -%}
-            cast(min({{ one.get('from', 'from_utc') }}) as varchar) as first_utc,
-            cast(max({{ one.get('to', 'to_utc') }}) as varchar) as last_utc
+            cast(min({{ one.get('from', 'from_utc') }}) as varchar) as first_at,
+            cast(max({{ one.get('to', 'to_utc') }}) as varchar) as last_at
             {%- else -%}
-            'any' as first_utc,
-            'any' as last_utc
+            'any' as first_at,
+            'any' as last_at
             {%- endif %}
-        from {{ by }}
+        from {{ by }} as touched
+        {%- if one.only %}
+        where touched.{{ one.only }}
+        {%- endif %}
     {%- endset -%}
     {%- set row = run_query(found).rows[0] -%}
-    {{ return({'first': row[1], 'last': row[2]} if row[0] else none) }}
-{%- endmacro %}
+    {%- if not row[0] %}{{ return(none) }}{% endif -%}
+    {%- set bounds = [] -%}
+    {%- for at in [row[1], row[2]] %}{% do bounds.append(day(at) if is_date else instant("'" ~ at ~ "'")) %}{% endfor -%}
+    {{ return({'first': bounds[0], 'last': bounds[1]}) }}
+{% endmacro %}
 
 {#- Incremental strategy `touched`: what is touched goes, what was computed for it comes, in one transaction. -#}
 {% macro get_incremental_touched_sql(arguments) %}

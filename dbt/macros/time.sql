@@ -8,6 +8,8 @@
 {#- Iceberg holds microseconds, and Athena's takes nothing else; TIMESTAMP alone would be milliseconds there. -#}
 {% macro athena__instant_type() %}timestamp(6){% endmacro %}
 
+{% macro day(text) %}cast('{{ text }}' as date){% endmacro %}
+
 {% macro time_begins() %}{{ instant("'1900-01-01 00:00:00'") }}{% endmacro %}
 
 {% macro time_ends() %}{{ instant("'9999-12-31 00:00:00'") }}{% endmacro %}

@@ -9,10 +9,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from batch_jobs import gold as gold_module
 from batch_jobs.gold import GoldResult, build, connect
 from tests.fixtures.gold import event_at, example_audit
 from tests.fixtures.growth import growing_events
-from tests.fixtures.silver import append_silver, write_audit, write_silver
+from tests.fixtures.silver import append_silver, delete_silver, write_audit, write_silver
 
 pytestmark = pytest.mark.system
 
@@ -35,6 +36,7 @@ MARKS = {
     "main.fct_shelf_hour": "product_id",
     "main.fct_utility_hour": "unit",
     "main.fct_zone_traffic_hour": "asset_id",
+    "main_intermediate.int_cold_chain_day": "device_id",
     "main_intermediate.int_cold_chain_hour": "device_id",
     "main_intermediate.int_cold_chain_reading": "time_zone",
     "main_intermediate.int_meter_step": "asset_class",
@@ -120,14 +122,15 @@ def differences(path: Path, other: Path, but: str = "made_by") -> dict[str, tupl
 
 
 def test_portions_in_any_order_make_the_gold_that_all_of_it_makes_at_once(grown):
-    run(grown, "at-once.duckdb", full=True)
+    told = run(grown, "at-once.duckdb", full=True).findings
+    assert told.keys() == {"price of an unknown product", "two versions at one instant"}, "none of them told before"
     assert differences(grown / "gold.duckdb", grown / "at-once.duckdb") == {}
 
 
 def test_where_nothing_is_new_no_row_is_touched(grown, marked):
     before = {table: contents(marked, table) for table in MARKS}
     assert all(before.values())
-    run(grown, "marked/gold.duckdb")
+    assert run(grown, "marked/gold.duckdb").findings == {}
     assert {table: contents(marked, table) for table in MARKS} == before
     with connect(marked) as gold:
         work = gold.sql("SELECT table_name, estimated_size FROM duckdb_tables() WHERE table_name LIKE 'int_touched_%'")
@@ -170,3 +173,14 @@ def test_a_few_new_rows_rewrite_what_they_touch_and_nothing_else(grown, marked):
         "main_intermediate.int_receipt_tender": "transaction_id, 1",
     }
     assert {table: found for table in MARKS if (found := rewritten(marked, table, columns.get(table, "*")))} == touched
+
+
+def test_a_warehouse_whose_silver_lost_rows_builds_nothing_and_says_what_to_do(grown, tmp_path, monkeypatch):
+    shutil.copytree(grown / "lake", tmp_path / "lake")
+    shutil.copyfile(grown / "gold.duckdb", tmp_path / "gold.duckdb")
+    assert delete_silver(tmp_path / "lake", "orders", lambda row: row["event"] == "handed_over") > 0
+    # There, nobody looks before dbt does.
+    monkeypatch.setattr(gold_module, "_why_from_nothing", lambda *_: "")
+    result = build(str(tmp_path / "lake"), tmp_path / "gold.duckdb", tmp_path / "logs")
+    assert [one.name for one in result.failures] == ["rows_are_gone_from_silver_so_run_with_full_refresh"]
+    assert contents(tmp_path / "gold.duckdb", "main.fct_order") == contents(grown / "gold.duckdb", "main.fct_order")

@@ -1,8 +1,8 @@
 """What Redshift would object to in a query, as far as a parser and AWS' documentation can tell.
 
-Three nets: functions must be on a list that was looked up one by one; known traps of PostgreSQL's and DuckDB's SQL are
-refused by name; and reserved words are no names. Sources are pages of the Amazon Redshift Database Developer Guide,
-docs.aws.amazon.com/redshift/latest/dg/<page>.html.
+Four nets: functions must be on a list that was looked up one by one; known traps of PostgreSQL's and DuckDB's SQL are
+refused by name; so are correlated subqueries that AWS lists; and reserved words are no names. Sources are pages of the
+Amazon Redshift Database Developer Guide, docs.aws.amazon.com/redshift/latest/dg/<page>.html.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.tokens import TokenType
 
 UNSUPPORTED = "c_unsupported-postgresql-functions"
@@ -130,6 +131,8 @@ def _objections(sql: str) -> Iterator[str]:
         elif name not in FUNCTIONS | KEYWORDS:
             yield f"function {name}: not looked up yet; see that Redshift has it, and add it to FUNCTIONS"
     for statement in sqlglot.parse(sql, read="redshift"):
+        for scope in traverse_scope(statement) if isinstance(statement, exp.Query) else ():
+            yield from _of_correlated(scope)
         for node in statement.walk() if statement else ():
             for what, why, told_by in STRUCTURES:
                 if told_by(node):
@@ -138,6 +141,21 @@ def _objections(sql: str) -> Iterator[str]:
                 yield f"type {node.this.value}: c_unsupported-postgresql-datatypes"
             if isinstance(node, exp.Identifier) and not node.quoted and node.name.lower() in RESERVED:
                 yield f"name {node.name}: a reserved word (r_pg_keywords)"
+
+
+def _of_correlated(scope: Scope) -> Iterator[str]:
+    """What r_correlated_subqueries names. Columns without a table are taken to be the subquery's own."""
+    outer = [column for column in scope.external_columns if column.table]
+    if not (scope.is_subquery and outer and scope.parent):
+        return
+    page = "r_correlated_subqueries"
+    if skipped := [column.sql() for column in outer if column.table not in scope.parent.sources]:
+        yield f"correlated subquery past the one around it, {skipped[0]}: {page}"
+    join = scope.expression.find_ancestor(exp.Join, exp.Select)
+    if isinstance(join, exp.Join) and join.side:
+        yield f"correlated subquery in ON of an outer join: {page}"
+    if scope.find(exp.Window):
+        yield f"correlated subquery with a window function: {page}"
 
 
 # Followed by a bracket without being a function, types with a length among them.

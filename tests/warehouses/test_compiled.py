@@ -73,6 +73,15 @@ def test_nothing_of_the_stand_in_is_in_the_sql_of_redshift(redshift):
         ("select a as tag from t", "reserved word"),
         ("select struct_extract(a, 'b') from t", "struct_extract"),
         ("select regexp_full_match(a, 'b') from t", "not looked up"),
+        (
+            "select a from t where not exists (select 1 from u where exists (select 1 from v where v.a = t.a))",
+            "past the one around it",
+        ),
+        ("select a from t left join u on u.b = (select max(v.b) from v where v.a = u.a)", "ON of an outer join"),
+        (
+            "select a from t where a in (select rank() over (order by u.b) from u where u.c = t.c)",
+            "with a window function",
+        ),
     ],
 )  # fmt: skip
 def test_what_redshift_has_not_is_told(sql, what):

@@ -1,29 +1,49 @@
 {%- set known = as_it_was('int_silver_read') -%}
--- One look at silver decides what is new in this run, whatever is written to it while the run goes on. What a batch has of
--- a day is new again where it has another number of rows than were read, unless that day has expired.
+-- One look at silver decides what is new in this run, whatever is written to it while the run goes on. It comes before
+-- staging, so that staging's tests go by it, too. What a batch has of a day is new again where it has another number of
+-- rows than were read, unless that day has expired.
+{%- set reads_on = known and not refreshes() %}
 with there as (
 
-    {%- for source in silver_tables() %}
+    {%- for name, table in silver_tables().items() %}
     select
-        '{{ source }}' as source,
+        '{{ name }}' as source,
         {{ kept_stamp('loaded_at') }} as loaded_at,
-        event_date,
+        {{ event_date() }} as event_date,
         cast(count(*) as bigint) as row_count
-    from {{ ref(source) }}
-    where event_date >= (select kept_from from {{ ref('int_first_kept') }} where source = '{{ source }}')
+    from {{ source('silver', table) }}
+    where {{ event_date() }} >= (select kept_from from {{ ref('int_first_kept') }} where source = '{{ name }}')
     group by loaded_at, event_date
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 
+){{ ',' if reads_on }}
+{%- if reads_on %}
+
+read_before as (
+
+    select known.source, known.loaded_at, known.event_date, known.row_count
+    from {{ known }} as known
+    inner join {{ ref('int_first_kept') }} as kept
+        on known.source = kept.source
+        and known.event_date >= kept.kept_from
+
 )
 
-select there.source, there.loaded_at, there.event_date, there.row_count
+select
+    coalesce(there.source, read_before.source) as source,
+    coalesce(there.loaded_at, read_before.loaded_at) as loaded_at,
+    coalesce(there.event_date, read_before.event_date) as event_date,
+    coalesce(there.row_count, 0) as row_count,
+    coalesce(read_before.row_count, 0) as read_before
 from there
-{%- if known and not refreshes() %}
-left join {{ known }} as known
-    on there.source = known.source
-    and there.loaded_at = known.loaded_at
-    and there.event_date = known.event_date
-    and there.row_count = known.row_count
-where known.source is null
+full outer join read_before
+    on there.source = read_before.source
+    and there.loaded_at = read_before.loaded_at
+    and there.event_date = read_before.event_date
+where coalesce(there.row_count, 0) <> coalesce(read_before.row_count, 0)
+{%- else %}
+
+select source, loaded_at, event_date, row_count, cast(0 as bigint) as read_before
+from there
 {%- endif %}

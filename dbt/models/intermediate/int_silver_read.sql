@@ -2,6 +2,7 @@
 -- depends_on: {{ ref('fct_alert_event') }}, {{ ref('fct_basket') }}, {{ ref('fct_order') }}, {{ ref('fct_queue_minute') }}
 -- depends_on: {{ ref('fct_sale_line') }}, {{ ref('fct_sensor_hour') }}, {{ ref('fct_shelf_hour') }}
 -- depends_on: {{ ref('fct_utility_hour') }}, {{ ref('fct_zone_traffic_hour') }}, {{ ref('int_cold_chain_hour') }}
+-- depends_on: {{ ref('int_cold_chain_day') }}
 -- depends_on: {{ ref('int_cold_chain_reading') }}, {{ ref('int_receipt_tender') }}, {{ ref('int_seen_key') }}
 -- depends_on: {{ ref('int_store_span') }}
 {{
@@ -13,3 +14,4 @@
 }}
 select source, loaded_at, event_date, row_count
 from {{ ref('int_silver_batch') }}
+where row_count > 0

@@ -1,11 +1,11 @@
 with device_days as (
 
     select
-        device.store_id,
         device.asset_id,
-        device.asset_class,
         device.device_id,
         day.business_date,
+        max(device.store_id) as store_id,
+        max(device.asset_class) as asset_class,
         sum({{ seconds_between(
             'greatest(day.day_start_utc, device.valid_from_utc)',
             'least(day.day_end_utc, device.valid_to_utc)'
@@ -23,40 +23,7 @@ with device_days as (
         device.metric = 'temperature'
         and device.status = 'active'
         and device.asset_class in {{ cold_chain_classes() }}
-    group by device.store_id, device.asset_id, device.asset_class, device.device_id, day.business_date
-
-),
-
-device_measures as (
-
-    select
-        store_id,
-        asset_id,
-        asset_class,
-        device_id,
-        business_date,
-        sum(received) as received,
-        sum(monitored_s) as monitored_s,
-        sum(above_s) as above_s,
-        sum(above_defrost_s) as above_defrost_s,
-        sum(above_k_s) as above_k_s,
-        sum(above_defrost_k_s) as above_defrost_k_s,
-        max(worst_c) as worst_c
-    from {{ ref('int_cold_chain_hour') }}
-    group by store_id, asset_id, asset_class, device_id, business_date
-
-),
-
-device_keys as (
-
-    select store_id, asset_id, asset_class, device_id, business_date
-    from device_days
-
-    union
-
-    select store_id, asset_id, asset_class, device_id, business_date
-    from device_measures
-    where received > 0
+    group by device.asset_id, device.device_id, day.business_date
 
 ),
 
@@ -64,51 +31,79 @@ device_keys as (
 asset_days as (
 
     select
-        device_keys.store_id,
-        device_keys.asset_id,
-        max(device_keys.asset_class) as asset_class,
-        device_keys.business_date,
+        coalesce(device_days.asset_id, measured.asset_id) as asset_id,
+        coalesce(device_days.business_date, measured.business_date) as business_date,
+        max(coalesce(device_days.store_id, measured.store_id)) as seen_store_id,
+        max(coalesce(device_days.asset_class, measured.asset_class)) as asset_class,
         sum(coalesce(device_days.expected, 0)) as expected,
         sum(coalesce(device_days.expected_covered, 0)) as expected_covered,
-        sum(coalesce(device_measures.received, 0)) as received,
-        min(coalesce(device_measures.monitored_s, 0)) as monitored_s,
-        max(coalesce(device_measures.above_s, 0)) as above_s,
-        max(coalesce(device_measures.above_defrost_s, 0)) as above_defrost_s,
-        max(coalesce(device_measures.above_k_s, 0)) as above_k_s,
-        max(coalesce(device_measures.above_defrost_k_s, 0)) as above_defrost_k_s,
-        max(device_measures.worst_c) as worst_c
-    from device_keys
-    left join device_days
-        on device_keys.device_id = device_days.device_id
-        and device_keys.asset_id = device_days.asset_id
-        and device_keys.business_date = device_days.business_date
-    left join device_measures
-        on device_keys.device_id = device_measures.device_id
-        and device_keys.asset_id = device_measures.asset_id
-        and device_keys.business_date = device_measures.business_date
-    group by device_keys.store_id, device_keys.asset_id, device_keys.business_date
+        sum(coalesce(measured.received, 0)) as received,
+        min(coalesce(measured.monitored_s, 0)) as monitored_s,
+        max(coalesce(measured.above_s, 0)) as above_s,
+        max(coalesce(measured.above_defrost_s, 0)) as above_defrost_s,
+        max(coalesce(measured.above_k_s, 0)) as above_k_s,
+        max(coalesce(measured.above_defrost_k_s, 0)) as above_defrost_k_s,
+        max(measured.worst_c) as worst_c
+    from device_days
+    full outer join {{ ref('int_cold_chain_day') }} as measured
+        on device_days.asset_id = measured.asset_id
+        and device_days.device_id = measured.device_id
+        and device_days.business_date = measured.business_date
+    where device_days.device_id is not null or measured.received > 0
+    group by 1, 2
+
+),
+
+-- An asset that is moved belongs to the store where it was at noon, UTC.
+placed as (
+
+    select
+        asset_days.*,
+        asset.asset_name,
+        coalesce(asset.store_id, asset_days.seen_store_id) as store_id
+    from asset_days
+    left join {{ ref('dim_asset') }} as asset
+        on asset_days.asset_id = asset.asset_id
+        and {{ valid_at('asset', dbt.dateadd('hour', 12, 'cast(asset_days.business_date as timestamp)')) }}
+
+),
+
+zoned as (
+
+    select placed.*, store.time_zone
+    from placed
+    left join {{ ref('dim_store') }} as store
+        on placed.store_id = store.store_id
+        and {{ valid_at('store', dbt.dateadd('hour', 12, 'cast(placed.business_date as timestamp)')) }}
+
+),
+
+-- Asked once for each day of a zone: for each asset it took most of the report's time.
+local_days as (
+
+    select
+        business_date,
+        time_zone,
+        {{ day_start_utc('business_date', 'time_zone') }} as day_start_utc,
+        {{ day_end_utc('business_date', 'time_zone') }} as day_end_utc
+    from (select distinct business_date, time_zone from zoned) as days
 
 ),
 
 dated as (
 
-    select
-        asset_days.*,
-        store.time_zone,
-        {{ day_start_utc('asset_days.business_date', 'store.time_zone') }} as day_start_utc,
-        {{ day_end_utc('asset_days.business_date', 'store.time_zone') }} as day_end_utc
-    from asset_days
-    left join {{ ref('dim_store') }} as store
-        on asset_days.store_id = store.store_id
-        and {{ valid_at('store', dbt.dateadd('hour', 12, 'cast(asset_days.business_date as timestamp)')) }}
+    select zoned.*, local_days.day_start_utc, local_days.day_end_utc
+    from zoned
+    left join local_days
+        on zoned.business_date = local_days.business_date
+        and zoned.time_zone = local_days.time_zone
 
 ),
 
 bad_readings as (
 
     select asset_id, business_date, sum(bad_readings) as bad_readings
-    from {{ ref('fct_sensor_hour') }}
-    where metric = 'temperature'
+    from {{ ref('int_cold_chain_day') }}
     group by asset_id, business_date
 
 ),
@@ -135,7 +130,7 @@ select
     dated.store_id,
     dated.asset_id,
     dated.business_date,
-    asset.asset_name,
+    dated.asset_name,
     dated.asset_class,
     cast({{ seconds_between('dated.day_start_utc', 'dated.day_end_utc') }} / 3600 as decimal(4, 2)) as day_hours,
     {{ cold_chain_limit_c('dated.asset_class') }} as limit_c,
@@ -153,9 +148,6 @@ select
     cast(coalesce(alerts.critical_alerts, 0) as bigint) as critical_alerts,
     alerts.what_was_done
 from dated
-left join {{ ref('dim_asset') }} as asset
-    on dated.asset_id = asset.asset_id
-    and {{ valid_at('asset', dbt.dateadd('hour', 12, 'cast(dated.business_date as timestamp)')) }}
 left join alerts
     on dated.asset_id = alerts.asset_id
     and dated.business_date = alerts.business_date

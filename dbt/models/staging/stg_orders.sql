@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('int_silver_batch') }}
 select
     event_id,
     {{ utc('event_time') }} as event_time_utc,
