@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from schemas.contract import MORE, BadContract, all_contracts
 
 PROJECT = Path(__file__).resolve().parent.parent
 PINS = PROJECT / "glue" / "requirements.txt"
@@ -205,12 +208,23 @@ def _state() -> str | None:
     return commit + "+changes" * bool(changes)
 
 
+def _contracts() -> dict[str, Path]:
+    """Where each version of a contract goes, and where it lies: a chain's own (GROCERY_SCHEMAS) go beside ours. Raises
+    PackageError for one that is none."""
+    try:
+        all_contracts()
+    except BadContract as error:
+        raise PackageError(str(error)) from error
+    folders = [PROJECT / "schemas", *(Path(more) for more in [os.environ.get(MORE)] if more)]
+    found = [path for folder in folders for path in folder.glob("*/v*.json")]
+    return {f"schemas/{path.parent.name}/{path.name}": path for path in sorted(found)}
+
+
 def _build_wheel(found: Reach, pins: dict[str, str], scratch: Path, environment: Mapping[str, str]) -> Path:
     tree = scratch / "tree"
-    contracts = [str(path.relative_to(PROJECT)) for path in (PROJECT / "schemas").glob("*/v*.json")]
-    for path in (*found.modules, *contracts):
+    for path, source in ({path: PROJECT / path for path in found.modules} | _contracts()).items():
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PROJECT / path, tree / path)
+        shutil.copyfile(source, tree / path)
         (tree / path).chmod(0o644)  # a wheel keeps the mode
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
     (tree / "pyproject.toml").write_text(

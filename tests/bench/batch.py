@@ -55,7 +55,7 @@ TRIES = 5
 LATE = 0.05
 LATE_DAYS = 3
 MEMORY = "4g"
-PROMISED_AT_MOST = {"merge_ratio": 1.3, "models_ratio": 1.3}
+PROMISED_AT_MOST = {"merge_ratio": 1.3, "merge_read_ratio": 1.3, "models_ratio": 1.3}
 PROMISED_AT_LEAST = {"bronze_rows_per_s": 100_000, "silver_rows_per_s": 70_000}
 
 

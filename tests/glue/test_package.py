@@ -15,6 +15,7 @@ from glue.package import Package, PackageError, build, manifest, reach, read_pin
 from grocery.cli import app
 from grocery.setup import uv_environment
 from schemas.contract import all_contracts
+from tests.fixtures.added import NAME, TABLE, own_contracts, write
 
 NAMES = ("bronze", "files", "silver", "replay", "backfill", "maintain", "erase")
 get_wheels = package._download
@@ -114,6 +115,23 @@ def test_scripts_run_on_the_wheel_alone_and_find_every_contract(made, tmp_path):
     for script in made.scripts:
         said = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, env=environment, capture_output=True)
         assert b"--lake" in said.stdout, said.stderr
+
+
+def test_a_chains_own_contracts_are_in_the_wheel(make, tmp_path, monkeypatch):
+    write(tmp_path / "own")
+    with own_contracts(tmp_path / "own", monkeypatch):
+        wheel = unpacked(make(tmp_path / "made").wheel, tmp_path / "wheel")
+    look = f"from schemas.contract import contract; print(contract('{NAME}').table)"
+    own = {name: value for name, value in os.environ.items() if name != "GROCERY_SCHEMAS"} | {"PYTHONPATH": str(wheel)}
+    told = subprocess.run([sys.executable, "-c", look], cwd=tmp_path, env=own, capture_output=True, text=True)
+    assert told.stdout.strip() == TABLE, told.stderr
+
+
+def test_a_contract_that_is_none_is_named(make, tmp_path, monkeypatch):
+    write(tmp_path / "own")
+    (tmp_path / "own" / NAME / "v1.json").write_text("{")
+    with own_contracts(tmp_path / "own", monkeypatch), pytest.raises(PackageError, match="v1.json: cannot be read"):
+        make(tmp_path / "made")
 
 
 def test_the_wheel_can_be_installed_on_glues_python(made, tmp_path):
