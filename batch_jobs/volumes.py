@@ -114,6 +114,7 @@ def _volumes(spark: SparkSession, run: Run, contracts: Iterable[Contract], gaine
     found = judge(days, set(counted), stores, limits, run.at)
     changed = {(name, day) for (name, store, day), one in days.items() if one != before.get((name, store, day))}
     _record(spark, run, now, days, changed)
+    tables.ensure(spark, tables.volumes_layout(run.lake))
     return found
 
 
