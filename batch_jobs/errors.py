@@ -44,6 +44,8 @@ _CONFLICT = re.compile(
     r"(Concurrent\w+|MetadataChanged|ProtocolChanged)Exception|\[DELTA_(CONCURRENT_|METADATA_CHANGED|PROTOCOL_CHANGED)"
 )
 _CAUSE = re.compile(r"Caused by: (?:[\w.$]+(?:Exception|Error): )?(.+)")
+_CALLED = re.compile(r"An error occurred while calling [^\n]*\n: (.+)")
+"""What py4j says of an exception of Java that Spark has no class of its own for; the rest is the stack."""
 
 
 def explain(error: BaseException, what: str) -> BatchError:
@@ -64,6 +66,6 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def _last_cause(text: str) -> str:
-    causes = _CAUSE.findall(text)
+    causes = _CAUSE.findall(text) or _CALLED.findall(text)
     line = causes[-1] if causes else next((line for line in text.splitlines() if line.strip()), "no message")
     return line.strip()[:300]

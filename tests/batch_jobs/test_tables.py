@@ -135,3 +135,6 @@ def test_a_spark_failure_is_told_by_its_root_cause():
         "Error\nCaused by: org.x.AnException: outer\n at x\nCaused by: java.lang.RuntimeException: the bottom\n at y"
     )
     assert str(explain(RuntimeError(trace), "bronze stores")) == "bronze stores: the bottom"
+    alone = "An error occurred while calling o7.execute.\n: java.lang.OutOfMemoryError: Java heap space\n\tat org.apache.…"
+    told = "bronze stores: java.lang.OutOfMemoryError: Java heap space"
+    assert str(explain(RuntimeError(alone), "bronze stores")) == told

@@ -235,13 +235,16 @@ def main(
         beside.join()
         soak.round()
         lines = soak.verify(senders.sent)
+    except BaseException:
+        console.print(f"Spark's log: {home}/logs", highlight=False, soft_wrap=True)
+        raise
     finally:
         stop.set()
         if beside.is_alive():
             beside.join()
         end(spark)
         stack.wipe()
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(lake, ignore_errors=True)
     table = Table("topic", "records", "each once", "events", "each once", "quarantined", "dispositions", box=None)
     for line in lines:
         table.add_row(*line)
