@@ -224,8 +224,9 @@ def main(
     try:
         began = time.monotonic()
         senders.start()
-        stop.wait(5)
-        soak.round()
+        while not sum(soak.figures.rows):  # a backfill of nothing would be refused
+            stop.wait(5)
+            soak.round()
         beside.start()
         while time.monotonic() - began < minutes * 60:
             stop.wait(min(every_s, max(0.0, minutes * 60 - (time.monotonic() - began))))

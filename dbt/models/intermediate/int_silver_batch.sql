@@ -8,11 +8,14 @@ with there as (
     {%- for name, table in silver_tables().items() %}
     select
         '{{ name }}' as source,
-        {{ kept_stamp('loaded_at') }} as loaded_at,
-        {{ event_date() }} as event_date,
+        loaded_at,
+        event_date,
         cast(count(*) as bigint) as row_count
-    from {{ source('silver', table) }}
-    where {{ event_date() }} >= (select kept_from from {{ ref('int_first_kept') }} where source = '{{ name }}')
+    from (
+        select {{ kept_stamp('loaded_at') }} as loaded_at, {{ event_date() }} as event_date
+        from {{ source('silver', table) }}
+    ) as received
+    where event_date >= (select kept_from from {{ ref('int_first_kept') }} where source = '{{ name }}')
     group by loaded_at, event_date
     {{ 'union all' if not loop.last }}
     {%- endfor %}
