@@ -71,6 +71,7 @@ class Soak:
         self.spark, self.kafka, self.lake, self.say = spark, kafka, str(lake), say
         self.figures = Figures()
         self.curated: list[str] = []  # runs whose records silver has
+        self.begun: set[str] = set()  # contracts of which there are records
 
     def round(self) -> None:
         """What is new on the topics, up to silver."""
@@ -78,6 +79,7 @@ class Soak:
         run = new_run(self.lake)
         broker = survey(self.kafka, [topic for item in CONTRACTS for topic in topics_of(item)])
         loaded = bronze.bronze(self.spark, broker, run, CONTRACTS)
+        self.begun |= {one.contract for one in loaded if one.rows}
         curated = silver.silver(self.spark, run, CONTRACTS)
         self.curated.append(run.id)
         self.figures.rows.append(sum(one.rows for one in loaded))
@@ -224,7 +226,7 @@ def main(
     try:
         began = time.monotonic()
         senders.start()
-        while not sum(soak.figures.rows):  # a backfill of nothing would be refused
+        while len(soak.begun) < len(CONTRACTS):  # a backfill of nothing would be refused
             stop.wait(5)
             soak.round()
         beside.start()
