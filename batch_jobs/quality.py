@@ -40,7 +40,7 @@ MOST_QUARANTINED = 0.01
 """Share of a run's records in quarantine above which it is worth a look; the gate refuses bad events before."""
 DISPOSITIONS, VOLUME, FRESHNESS = BESIDE = ("dispositions", "volume", "freshness")
 """Checks that are no contract's batch, under these names in place of a contract's."""
-_UNJUDGED = (volumes.NO_HISTORY, volumes.RUNNING, volumes.TOO_FEW)
+_UNJUDGED = (volumes.NO_HISTORY, volumes.RUNNING, volumes.TOO_FEW, volumes.HOLIDAY)
 
 
 class GateClosed(BatchError):
@@ -532,7 +532,7 @@ def _check_volumes(
             "expect_column_values_to_be_between",
             {"column": "ratio", "max_value": 1.0},
             WARNING,
-            "a store's newest event is no older than its contract says",
+            "a store's newest event is no older than its contract and the same weekday allow",
         ),
         [(key, day, day.age_s / day.limit_s if day.limit_s else None) for key, day in sorted(found.measured.items())],
         lambda day: day.freshness == volumes.STALE,

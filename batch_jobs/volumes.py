@@ -6,6 +6,9 @@ One row per contract, store and business date. A day is judged once it is over; 
 again in each run. A store that is known for a contract has a row for every day, 0 where nothing came: so a day on which
 it fell silent is judged too. A day without two of the same weekday to hold it against says `no history`.
 
+An age is held against the contract's x-fresh-within, and one of some hours against what it was at this time of the same
+weekday; silver is read for that only of stores in question.
+
 Only contracts of kind `event`: alerts come when something is wrong, reference when something changes. A second run of
 the same silver writes the same rows again, with its own id.
 """
@@ -37,13 +40,18 @@ FEW = 50
 """A usual day of fewer events than this varies too much by chance to be judged."""
 SETTLED = timedelta(hours=2)
 """How long after its end a day is judged."""
+AT_LEAST = timedelta(hours=2)
+"""A younger event is never stale by the weekday: files land by the quarter of an hour, runs by the hour."""
+GAPS = 10
+"""How many of the weekday's mean gaps between events an age must exceed to be stale: of events that come by chance, one
+gap in 20,000 is longer (e^-10)."""
 HISTORY = timedelta(days=1)
 """Where not even the newest event of all came within this time, it is a past that is loaded (a simulated day, a
 backfill): then ages are taken from that newest one, not from the run."""
 BACK = timedelta(days=7 * WEEKS + 7)
 """Days before the newest that are counted and judged; what is older is history."""
 USUAL, TOO_LOW, TOO_HIGH = "usual", "low", "high"
-RUNNING, NO_HISTORY, TOO_FEW = "running", "no history", "few"
+RUNNING, NO_HISTORY, TOO_FEW, HOLIDAY = "running", "no history", "few", "holiday"
 FRESH, STALE, NO_LIMIT = "fresh", "stale", "no limit"
 _NOT_COUNTED = {"sensor-readings": "kind <> 'tick'"}  # the gate makes ticks, whether sensors speak or not
 
@@ -71,6 +79,7 @@ class Day:
 class Store:
     zone: ZoneInfo = ZoneInfo("UTC")
     active: bool = True
+    holidays: frozenset[date] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,8 @@ def volumes(spark: SparkSession, run: Run, contracts: Iterable[Contract], gained
 
 
 def _volumes(spark: SparkSession, run: Run, contracts: Iterable[Contract], gained: Iterable[Gained]) -> Volumes:
-    limits = {item.name: item.fresh_within for item in contracts if item.kind == "event"}
+    items = {item.name: item for item in contracts if item.kind == "event"}
+    limits = {name: item.fresh_within for name, item in items.items()}
     gained = [one for one in gained if one.item.kind == "event" and one.dates]
     now = tables.ensure(spark, tables.volumes_layout(run.lake))
     stores = _stores(spark, run.lake)
@@ -112,6 +122,9 @@ def _volumes(spark: SparkSession, run: Run, contracts: Iterable[Contract], gaine
         day = days.setdefault(key, Day())
         day.events, day.newest_at = events, max(filter(None, (day.newest_at, newest)))
     found = judge(days, set(counted), stores, limits, run.at)
+    doubtful = {key: day for key, day in found.measured.items() if in_doubt(day)}
+    for key, ages in _ages(spark, run.lake, items, doubtful, stores).items():
+        hold_to_weekday(days, key, ages, stores.get(key[1], Store()))
     changed = {(name, day) for (name, store, day), one in days.items() if one != before.get((name, store, day))}
     _record(spark, run, now, days, changed)
     tables.ensure(spark, tables.volumes_layout(run.lake))
@@ -151,7 +164,7 @@ def judge(
             _measure(days[key], newest[name, store], instant, limits.get(name))
     for key, one in days.items():
         if key in counted or one.volume == RUNNING:
-            _judge(days, key, stores.get(key[1], Store()).zone, max(clock, instant))
+            _judge(days, key, stores.get(key[1], Store()), max(clock, instant))
             found.judged[key] = one
     return found
 
@@ -165,16 +178,23 @@ def _measure(day: Day, newest: datetime, instant: datetime, limit: timedelta | N
         day.freshness = STALE if day.age_s > day.limit_s else FRESH
 
 
-def _judge(days: dict[Key, Day], key: Key, zone: ZoneInfo, clock: datetime) -> None:
-    name, store, day = key
-    one = days[key]
-    weeks = [days.get((name, store, day - timedelta(weeks=back))) for back in range(1, WEEKS + 1)]
-    known = [week.events for week in weeks if week is not None]
+def _weeks(key: Key, store: Store) -> list[Key]:
+    """The same weekday of the weeks before, the newest first; without holidays."""
+    name, whose, day = key
+    before = [day - timedelta(weeks=back) for back in range(1, WEEKS + 1)]
+    return [(name, whose, each) for each in before if each not in store.holidays]
+
+
+def _judge(days: dict[Key, Day], key: Key, store: Store, clock: datetime) -> None:
+    one, day = days[key], key[2]
+    known = [days[week].events for week in _weeks(key, store) if week in days]
     one.weeks = len(known)
     one.usual = float(median(known)) if known else None
     one.ratio = None
-    if datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC) + SETTLED > clock:
+    if datetime.combine(day + timedelta(days=1), time(), store.zone).astimezone(UTC) + SETTLED > clock:
         one.volume = RUNNING
+    elif day in store.holidays:
+        one.volume = HOLIDAY
     elif len(known) < WEEKS_NEEDED:
         one.volume = NO_HISTORY
     elif one.usual < FEW:
@@ -182,6 +202,23 @@ def _judge(days: dict[Key, Day], key: Key, zone: ZoneInfo, clock: datetime) -> N
     else:
         one.ratio = one.events / one.usual
         one.volume = TOO_LOW if one.ratio < LOW else TOO_HIGH if one.ratio > HIGH else USUAL
+
+
+def in_doubt(day: Day) -> bool:
+    """Whether an age that its contract allows is worth being held against the same weekday."""
+    return day.freshness == FRESH and day.age_s > AT_LEAST.total_seconds()
+
+
+def hold_to_weekday(days: dict[Key, Day], key: Key, ages: list[int], store: Store) -> None:
+    """Let the newest event of `key` be no older than double what is usual at this time of this weekday, nor than ten of
+    its mean gaps. ages: seconds, of the weeks before. Holidays, and days without history or with few events, stay."""
+    one = days[key]
+    known = [days[week].events for week in _weeks(key, store) if week in days]
+    if key[2] in store.holidays or min(len(ages), len(known)) < WEEKS_NEEDED or median(known) < FEW:
+        return
+    gap = timedelta(days=1).total_seconds() / median(known)
+    one.limit_s = min(one.limit_s, int(max(AT_LEAST.total_seconds(), HIGH * median(ages), GAPS * gap)))
+    one.freshness = STALE if one.age_s > one.limit_s else FRESH
 
 
 def newest_arrival(spark: SparkSession, lake: str) -> datetime | None:
@@ -201,9 +238,13 @@ def _stores(spark: SparkSession, lake: str) -> dict[str, Store]:
     path = tables.path_of(lake, "silver", contract("stores").table)
     if tables.snapshot(spark, path) is None:
         return {}
-    now = f.max_by(f.struct("time_zone", "status"), "event_time").alias("now")
+    days = f.expr("transform(holidays, day -> cast(day.date AS date)) AS holidays")
+    now = f.max_by(f.struct("time_zone", "status", days), "event_time").alias("now")
     rows = tables.read(spark, path).groupBy("store_id").agg(now).select("store_id", "now.*").collect()
-    return {row.store_id: Store(ZoneInfo(row.time_zone), row.status == "active") for row in rows}
+    return {
+        row.store_id: Store(ZoneInfo(row.time_zone), row.status == "active", frozenset(row.holidays or ()))
+        for row in rows
+    }
 
 
 def _known(spark: SparkSession, path: str, names: list[str], since: date) -> dict[Key, Day]:
@@ -244,9 +285,7 @@ def _count(
         if one.item.name not in known:
             dates = {last - timedelta(days=back) for back in range(BACK.days)}
         wanted[one.item.name] = set(around(dates, 1))
-        rows = tables.read(spark, tables.path_of(lake, "silver", one.item.table), one.version)
-        rows = rows.where(tables.date_list("event_date", around(dates, 2)))
-        rows = rows.where("store_id IS NOT NULL").where(_NOT_COUNTED.get(one.item.name, "true"))
+        rows = _events(spark, lake, one.item, around(dates, 2), one.version)
         parts.append(rows.select(f.lit(one.item.name).alias("contract"), "store_id", "event_time", "arrived_at"))
     rows = parts[0]
     for part in parts[1:]:
@@ -263,6 +302,40 @@ def _count(
         for row in found
         if row.business_date in wanted[row.contract]
     }
+
+
+def _events(spark: SparkSession, lake: str, item: Contract, dates: list[date], version: int | None = None) -> DataFrame:
+    """What counts of a contract's silver on these dates (UTC)."""
+    rows = tables.read(spark, tables.path_of(lake, "silver", item.table), version)
+    rows = rows.where(tables.date_list("event_date", dates)).where("store_id IS NOT NULL")
+    return rows.where(_NOT_COUNTED.get(item.name, "true"))
+
+
+def _ages(
+    spark: SparkSession, lake: str, items: dict[str, Contract], doubtful: dict[Key, Day], stores: dict[str, Store]
+) -> dict[Key, list[int]]:
+    """How old the newest event was, seconds, when the clocks of each key's store stood where they do, on the same
+    weekday of the weeks before. A week in which nothing arrived in the day before that is not known."""
+    from pyspark.sql import functions as f
+
+    found: dict[Key, list[int]] = {}
+    for name in sorted({name for name, _, _ in doubtful}):
+        keys = {store: (key, day) for key, day in doubtful.items() for store in [key[1]] if key[0] == name}
+        instants = []
+        for store, (key, day) in keys.items():
+            where = stores.get(store, Store())
+            clock = day.measured_at.astimezone(where.zone)
+            then = [(clock - (key[2] - week)).astimezone(UTC) for _, _, week in _weeks(key, where)]
+            instants += [(store, at, at - timedelta(days=1)) for at in then]
+        if not instants:
+            continue
+        asked = spark.createDataFrame(instants, "store_id string, then timestamp, since timestamp")
+        dates = sorted({one.date() for _, at, since in instants for one in (at, since)})
+        came = _events(spark, lake, items[name], dates).select("store_id", "arrived_at")
+        newest = came.join(f.broadcast(asked), "store_id").where("arrived_at > since AND arrived_at <= then")
+        for row in newest.groupBy("store_id", "then").agg(f.max("arrived_at").alias("newest")).collect():
+            found.setdefault(keys[row.store_id][0], []).append(int((row["then"] - row.newest).total_seconds()))
+    return found
 
 
 def _record(spark: SparkSession, run: Run, now: Snapshot, days: dict[Key, Day], changed: set[tuple[str, date]]) -> None:

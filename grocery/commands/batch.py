@@ -138,7 +138,8 @@ def quality(only: Names = None, accept: Accept = False) -> None:
     """Hold what silver has gained against the suites derived from the contracts and those written by hand.
 
     The chain's own lie in chain/quality/; docs/quality.md says how to write one. Each store's events of a day are held
-    against the same weekday before, and the age of its newest event against x-fresh-within of its contract.
+    against the same weekday before; the age of its newest event against x-fresh-within of its contract and against
+    what it was at this time of the same weekday.
 
     Exit code 1: a critical expectation failed. Gold is not built until it passes, or is accepted. Warnings are told.
     """

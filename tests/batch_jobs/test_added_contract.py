@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from batch_jobs import erasure, quality, quarantine, silver, tables
+from batch_jobs import bronze, erasure, landing, quality, quarantine, silver, tables
 from batch_jobs.backfill import Span, backfill
+from batch_jobs.broker import survey
 from batch_jobs.gold import import_delta
 from batch_jobs.redshift import load_of
 from batch_jobs.sought import ERASED, Sought
+from ingestion.topics import topics_of
 from schemas.contract import all_contracts, contract
 from tests.batch_jobs.bronze_rows import NOON, a_run, receive, versions
 from tests.batch_jobs.test_backfill import from_nothing, silver_of
 from tests.fixtures.added import FAILING, FAILING_2, NAME, PASSING, PASSING_2, own_contracts, schema_2, write, write_2
+from tests.fixtures.landing import land
 
 pytestmark = pytest.mark.integration
 
@@ -42,6 +47,32 @@ def test_its_events_become_rows_of_silver_and_the_rest_is_quarantined_with_reaso
     verdict = quality.quality(spark, a_run(lake, "q1"), [added], tmp_path / "docs")
     assert verdict.failures == []
     assert (verdict.checked[0].contract, verdict.checked[0].rows) == (added.name, 2)
+
+
+def test_its_events_come_over_kafka_and_as_files_and_stand_once(spark, broker, tmp_path, added):
+    from kafka import KafkaProducer
+    from kafka.admin import KafkaAdminClient
+
+    lake, (topic,) = tmp_path / "lake", topics_of(added)
+    one, two, three = (PASSING | {"event_id": f"cart-17-{number}"} for number in (1, 2, 3))
+    admin, producer = KafkaAdminClient(bootstrap_servers=broker), KafkaProducer(bootstrap_servers=broker, acks="all")
+    try:
+        admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
+        admin.wait_for_topics([topic])
+        for payload in (one, two, FAILING["no-lane"]):
+            producer.send(topic, json.dumps(payload).encode()).get(timeout=30)
+        (loaded,) = bronze.bronze(spark, survey(broker, (topic,)), a_run(lake), [added])
+    finally:
+        producer.close()
+        admin.delete_topics([topic])
+        admin.close()
+    land(tmp_path / "in", [two, three, FAILING["too-heavy-without-weight"]], topic=topic)
+    (taken,) = landing.land(spark, a_run(lake, "r2"), str(tmp_path / "in"), [added])
+    assert (loaded.rows, taken.rows, taken.open) == (3, 3, [])
+    (done,) = silver.silver(spark, a_run(lake, "r2"), [added])
+    assert (done.inserted, done.duplicate, done.quarantined) == (3, 1, 2)
+    came = tables.read(spark, tables.path_of(str(lake), "silver", added.table)).select("event_id").orderBy("event_id")
+    assert [row.event_id for row in came.collect()] == ["cart-17-1", "cart-17-2", "cart-17-3"]
 
 
 def test_a_second_version_joins_the_table_of_the_first_and_each_record_is_judged_by_its_own(

@@ -98,6 +98,81 @@ def test_where_a_past_is_loaded_ages_are_taken_from_its_end():
     assert told == {"a": ("fresh", 0), "b": ("stale", 10500)}
 
 
+def test_a_holiday_is_neither_judged_nor_anyones_usual():
+    days = past(100, 120, 0, 80) | {key(): Day(0, newest_at=NOW)}
+    shut = frozenset({MONDAY, MONDAY - timedelta(weeks=3)})
+    judge(days, {key()}, {"s": Store(holidays=shut)}, LIMITS, NOW)
+    assert (days[key()].volume, days[key()].usual, days[key()].weeks) == ("holiday", 100, 3)
+
+
+def held(hours: float, ages: list[float], *events: int, **store) -> Day:
+    """A newest event so old on Monday; ages: hours, of the same weekday; events: of those days."""
+    day = Day(9, measured_at=NOW, age_s=int(hours * 3600), limit_s=3 * 86400, freshness="fresh")
+    days = past(*events) | {key(): day}
+    if volumes.in_doubt(day):
+        volumes.hold_to_weekday(days, key(), [int(age * 3600) for age in ages], Store(**store))
+    return day
+
+
+def test_a_newest_event_is_no_older_than_double_the_same_weekdays_at_this_time():
+    assert held(2.1, [0.1, 0.1, 0.2, 0.1], 500, 500, 500, 500).freshness == "stale", "by day something always came"
+    assert held(1.9, [0.1, 0.1, 0.2, 0.1], 500, 500, 500, 500).freshness == "fresh", "a file or a run may be late"
+    assert held(7, [6, 6.5, 0.1, 7], 500, 500, 500, 500).freshness == "fresh", "the store is shut at this time"
+    night = held(13, [6, 6.5, 0.1, 6.5], 500, 500, 500, 500)
+    assert (night.freshness, night.limit_s) == ("stale", 45000)
+
+
+def test_few_events_have_long_gaps():
+    day = held(3, [0.1, 0.1], 60, 60)
+    assert (day.freshness, day.limit_s) == ("fresh", 14400)
+    assert held(4.1, [0.1, 0.1], 60, 60).freshness == "stale"
+
+
+def test_without_the_same_weekday_the_contract_alone_says_how_old_an_event_may_be():
+    for day in (held(9, [0.1], 500, 500), held(9, [0.1, 0.1], 500), held(9, [0.1, 0.1], 40, 40)):
+        assert (day.freshness, day.limit_s) == ("fresh", 3 * 86400)
+    assert held(9, [0.1, 0.1], 500, 500, holidays=frozenset({MONDAY})).freshness == "fresh"
+    assert held(9, [0.1, 0.1], 500, 500).freshness == "stale"
+
+
+@pytest.mark.integration
+def test_an_age_is_held_against_the_one_at_the_same_time_on_the_clocks_of_the_store(spark, tmp_path: Path, monkeypatch):
+    """Denver's clocks went back on 1 November 2026: 14:00 there was 20:00 UTC before, and is 21:00 since."""
+    monkeypatch.setattr(volumes, "FEW", 2)
+    monkeypatch.setattr(volumes, "GAPS", 0)
+    store = {"event_time": "2026-01-01T00:00:00.000Z", "schema_version": 1, "name": "S", "status": "active"}
+    store |= {"time_zone": "America/Denver", "locale": "en-US", "display_unit": "Cel"}
+    store |= {"currency": "USD", "country": "US", "opening_hours": [], "holidays": []}
+    names = ("stopped", "slow", "well")
+    events = [("stores", store | {"event_id": name, "store_id": name}) for name in names]
+
+    def sold(whose: str, at: str) -> None:
+        event = {
+            "event_id": f"{whose}-{at}",
+            "store_id": whose,
+            "schema_version": 1,
+            "event_time": f"2026-{at}:00.000Z",
+        }
+        events.append((POS.name, event))
+
+    for name in names:
+        for at in ("10-19T15:50", "10-19T20:50", "10-26T15:50", "10-26T20:50", "11-02T20:50", "11-02T21:50"):
+            sold(name, at)
+    for name, at in (("stopped", "11-09T12:00"), ("slow", "11-09T13:00"), ("well", "11-09T20:10")):
+        sold(name, at)
+    write_silver(tmp_path, events)
+    dates = tuple(date(2026, month, day) for month, day in ((10, 19), (10, 26), (11, 2), (11, 9)))
+    now = datetime(2026, 11, 9, 21, tzinfo=UTC)
+    found = volumes.volumes(spark, Run("r1", now, str(tmp_path)), [POS], [Gained(POS, 0, dates)])
+    told = {whose: (day.age_s, day.limit_s, day.freshness) for (_, whose, _), day in found.measured.items()}
+    usual = 2 * 15000  # double the median of 4 h 10 min, twice, and of 10 min
+    assert told == {
+        "stopped": (32400, usual, "stale"),
+        "slow": (28800, usual, "fresh"),
+        "well": (3000, 3 * 86400, "fresh"),  # not in question
+    }
+
+
 @pytest.mark.integration
 def test_days_are_counted_in_their_stores_zone_without_ticks_and_a_second_run_changes_no_row(
     spark, tmp_path: Path, monkeypatch
