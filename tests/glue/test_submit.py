@@ -1,7 +1,8 @@
 """The entry scripts by spark-submit, as far from here as a laptop can be: own environment, S3 by moto's server.
 
 The environment holds the package's wheel with what it depends on, Spark and Delta at Glue 6.0's versions, PyArrow and
-boto3, which Glue has too, and nothing of the project. It has this Python, not Glue's 3.13.
+boto3, which Glue has too, and nothing of the project. Its Python is what GLUE_PYTHON names (`make test-glue` looks for
+Glue 6.0's, 3.13), else this one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from tests.batch_jobs.s3_day import CUSTOMER, LAKE, LANDING, OTHER, VISITS, deli
 
 pytestmark = pytest.mark.integration
 
+PYTHON = os.environ.get("GLUE_PYTHON") or sys.executable
+PYARROW = "pyarrow==21.0.0"
+"""For another Python than this one: the project's own release, which apache-flink keeps back, has no wheel for 3.13."""
+
 CONTRACT = "lane-status"
 OF_LANES = ("--contracts", CONTRACT)
 TABLES = ("bronze/lane_status", "silver/lane_status", "audit/dispositions", "audit/quality")
@@ -48,10 +53,11 @@ def clean(tmp_path_factory) -> tuple[Path, Path]:
     tools = os.environ | uv_environment(Path(sys.executable))
     made = build(folder / "package", tools)
     uv, python = Path(sys.executable).parent / "uv", folder / "venv" / "bin" / "python"
-    others = [f"{name}=={version(name)}" for name in ("boto3", "pyarrow")]
+    arrow = f"pyarrow=={version('pyarrow')}" if sys.executable == PYTHON else PYARROW
+    others = [f"boto3=={version('boto3')}", arrow]
     pins = [f"{name}=={version}" for name, version in read_pins().items()]
     for words in (
-        ["venv", "--python", sys.executable, folder / "venv"],
+        ["venv", "--python", PYTHON, folder / "venv"],
         ["pip", "install", "--python", python, "pyspark==4.1.1", "delta-spark==4.2.0", *others, made.wheel, *pins],
     ):
         subprocess.run([uv, *words], env=tools, check=True, capture_output=True)
