@@ -146,6 +146,7 @@ def _assets(entries: list[Entry]) -> Iterable[Problem]:
         if event.get("gtin") and event["gtin"] not in gtins:
             yield entry.problem("/gtin", f"{label}: product {event['gtin']} is not in products.yaml")
         metrics: set[str] = set()
+        ids: set[str] = set()
         for index, device in enumerate(event["devices"]):
             where = f"/devices/{index}"
             if device["metric"] in metrics and device["metric"] in _METERED:
@@ -155,6 +156,12 @@ def _assets(entries: list[Entry]) -> Iterable[Problem]:
                     "an asset has one, give the other an asset of its own",
                 )
             metrics.add(device["metric"])
+            if device["device_id"] in ids:
+                yield entry.problem(
+                    f"{where}/device_id",
+                    f"{label}: device {device['device_id']} is named twice; give each metric a device of its own",
+                )
+            ids.add(device["device_id"])
             owner = owners.setdefault(device["device_id"], event["asset_id"])
             if owner != event["asset_id"]:
                 yield entry.problem(

@@ -25,8 +25,8 @@ ANSWERS = {
         ("store-002", "store-002-freezer-01", DAY, 90, -10, -15, 1, "freezer_too_warm: still open, nothing recorded"),
     ],
     # 35 times 1 kW.h less the one in which the meter was changed, on 100 m2; 12 of it before the first store opened,
-    # which is closed for an hour of that day.
-    "energy_while_closed": [("store-001", 1, 34, 0.34, 35.3, 4.2, 1), ("store-002", 1, 34, 0.34, 0, 0, 1)],
+    # which is closed for one of the three hours that its meter tells of.
+    "energy_while_closed": [("store-001", 1, 34, 0.34, 35.3, 33.3, 1), ("store-002", 1, 34, 0.34, 0, 0, 1)],
     # Half an hour empty, of 115 and 175 minutes seen while open. Lost: sold / minutes on the shelf * 30 * 0.40.
     "gaps_that_cost_most": [
         ("store-001", ICE, 30, 73.9, "USD", 65.88, 9.30),
@@ -35,13 +35,14 @@ ANSWERS = {
     # Of two orders one was cancelled; the other was ready before its window, its car seen 4 minutes before it was
     # handed over, and one of its two lines was short.
     "pickup_on_time": [("store-001", 7, 2, 1, 100, 4, 4, 0, 50, 0), ("store-002", 15, 2, 1, 100, 4, 4, 0, 50, 0)],
-    # Two queues with 0 to 4 people in turn: above two in two of five minutes. One camera was blind from 15 to 16.
+    # Two queues with 0 to 4 people in turn: above two in two of five minutes. One camera was blind from 15 to 16, and
+    # one lane shut in the first hour.
     "queues_and_open_lanes": [
-        ("store-001", 6, 120, 48, 40, 4, 1),
         ("store-001", 7, 120, 48, 40, 4, 2),
         ("store-001", 8, 120, 48, 40, 4, 2),
-        ("store-002", 14, 120, 48, 40, 4, 1),
         ("store-002", 16, 120, 48, 40, 4, 2),
+        ("store-001", 6, 60, 24, 40, 4, 1),
+        ("store-002", 14, 60, 24, 40, 4, 1),
     ],
     "rules_that_cry_wolf": [("freezer_too_warm", 2, 0, 0, 0, None)],
     # A receipt of 5.49 every 9 minutes, the last one brought back: 10 and 13 of them after the freezer got warm.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,12 +19,15 @@ def request(kind: int, body: bytes = b"12345678") -> bytes:
     return (2 + len(body)).to_bytes(4, "big") + kind.to_bytes(2, "big") + body
 
 
-@asynccontextmanager
-async def between() -> AsyncIterator[tuple[Proxy, int]]:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
         while chunk := await reader.read(1024):
             writer.write(chunk)
+    writer.close()  # since Python 3.12 a server that ends waits for that
 
+
+@asynccontextmanager
+async def between() -> AsyncIterator[tuple[Proxy, int]]:
     behind, port = free_ports(2)
     async with await asyncio.start_server(echo, HOST, behind):
         proxy = Proxy(behind)
@@ -110,9 +114,6 @@ def test_a_server_that_is_away_looks_away_through_the_proxy():
 
 
 def test_the_proxy_is_a_process_that_ends_with_its_user():
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(await reader.read(1024))
-
     async def story() -> None:
         behind, port = free_ports(2)
         async with await asyncio.start_server(echo, HOST, behind):

@@ -106,6 +106,14 @@ def test_two_versions_of_one_asset_are_fine(tmp_path: Path) -> None:
     assert check(tmp_path, assets=ASSETS + later) == []
 
 
+def test_a_device_of_two_metrics_is_named(tmp_path: Path) -> None:
+    device = "    - {device_id: d-9, metric: %s, unit: %s, interval_s: 300}\n"
+    devices = "  devices:\n" + device % ("temperature", "Cel") + device % ("power", "W")
+    assert check(tmp_path, assets=ASSETS.replace("  devices: []\n", devices)) == [
+        "assets.yaml:9: s001-rack-01: device d-9 is named twice; give each metric a device of its own"
+    ]
+
+
 def test_a_second_count_of_the_same_on_one_asset_is_named(tmp_path: Path) -> None:
     device = "{device_id: w-%s, metric: water, unit: m3, interval_s: 300}"
     assets = ASSETS.replace("  devices: []\n", f"  devices:\n    - {device % 1}\n    - {device % 2}\n")

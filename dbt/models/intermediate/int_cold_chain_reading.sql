@@ -52,7 +52,8 @@ placed as (
         {{ cold_chain_limit_c('temperatures.asset_class') }} as limit_c
     from temperatures
     left join {{ ref('int_device') }} as device
-        on temperatures.device_id = device.device_id
+        on temperatures.asset_id = device.asset_id
+        and temperatures.device_id = device.device_id
         and temperatures.metric = device.metric
         and {{ valid_at('device', 'temperatures.event_time_utc') }}
     left join {{ ref('dim_store') }} as store

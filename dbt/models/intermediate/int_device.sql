@@ -6,6 +6,7 @@ select
     {{ struct_field('device', 'device_id', 'varchar') }} as device_id,
     {{ struct_field('device', 'metric', 'varchar') }} as metric,
     {{ struct_field('device', 'interval_s', 'bigint') }} as interval_s,
+    change.changed_at_utc,
     asset.valid_from_utc,
     asset.valid_to_utc
 from {{ ref('dim_asset') }} as asset

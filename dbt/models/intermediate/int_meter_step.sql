@@ -94,7 +94,8 @@ judged as (
             <= greatest({{ var('meter_gap_minutes') }} * 60, 1.5 * coalesce(device.interval_s, 0)) as is_joined
     from steps
     left join {{ ref('int_device') }} as device
-        on steps.device_id = device.device_id
+        on steps.asset_id = device.asset_id
+        and steps.device_id = device.device_id
         and steps.metric = device.metric
         and {{ valid_at('device', 'steps.end_utc') }}
     where steps.begin_utc is not null

@@ -43,7 +43,7 @@ summed as (
     select
         store_id,
         asset_id,
-        asset_class,
+        max(asset_class) as asset_class,
         device_id,
         metric,
         hour_start_utc,
@@ -56,7 +56,7 @@ summed as (
         {{ exact_avg('value') }} as value_avg,
         max(value) as value_max
     from hours
-    group by store_id, asset_id, asset_class, device_id, metric, hour_start_utc
+    group by store_id, asset_id, device_id, metric, hour_start_utc
 
 )
 
@@ -78,6 +78,8 @@ select
     summed.value_max
 from summed
 left join {{ ref('int_device') }} as device
-    on summed.device_id = device.device_id
+    on summed.asset_id = device.asset_id
+    and summed.device_id = device.device_id
+    and summed.metric = device.metric
     and {{ valid_at('device', 'summed.hour_start_utc') }}
 where {{ is_touched(touched, 'summed') }}

@@ -88,7 +88,7 @@ summed as (
     select
         dated.store_id,
         dated.asset_id,
-        dated.asset_class,
+        max(dated.asset_class) as asset_class,
         dated.device_id,
         dated.metric,
         dated.hour_start_utc,
@@ -109,7 +109,6 @@ summed as (
     group by
         dated.store_id,
         dated.asset_id,
-        dated.asset_class,
         dated.device_id,
         dated.metric,
         dated.hour_start_utc,
@@ -180,7 +179,9 @@ left join hours_open
     on summed.store_id = hours_open.store_id
     and summed.hour_start_utc = hours_open.hour_start_utc
 left join {{ ref('fct_sensor_hour') }} as said
-    on summed.device_id = said.device_id
+    on summed.store_id = said.store_id
+    and summed.asset_id = said.asset_id
+    and summed.device_id = said.device_id
     and summed.metric = said.metric
     and summed.hour_start_utc = said.hour_start_utc
 left join told

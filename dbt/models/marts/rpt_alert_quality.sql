@@ -3,7 +3,8 @@ with answered as (
     select
         alert_id,
         sum(case when event = 'acknowledged' then 1 else 0 end) as acknowledgements,
-        min(case when event = 'acknowledged' then minutes_since_told end) as minutes_to_acknowledge,
+        min(case when event = 'acknowledged' then minutes_since_told end) as acknowledged_after,
+        min(case when status = 'firing' then minutes_since_told end) as fired_after,
         max(case when event = 'corrected' and status = 'resolved' then 1 else 0 end) as was_taken_back
     from {{ ref('fct_alert_event') }}
     group by alert_id
@@ -15,7 +16,11 @@ alerts as (
     select
         alert.*,
         answered.acknowledgements,
-        answered.minutes_to_acknowledge,
+        -- While it was silenced nobody was told.
+        case
+            when answered.acknowledged_after > answered.fired_after then answered.acknowledged_after - answered.fired_after
+            when answered.acknowledged_after is not null then 0
+        end as minutes_to_acknowledge,
         case
             when answered.was_taken_back = 1
                 or lower(trim(alert.cause)) in ('{{ var('false_alert_causes') | join("', '") }}')

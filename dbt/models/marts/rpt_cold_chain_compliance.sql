@@ -1,56 +1,123 @@
-with device_days as (
+with first_days as (
+
+    select asset_id, device_id, min(business_date) as first_date
+    from {{ ref('int_cold_chain_day') }}
+    group by asset_id, device_id
+
+),
+
+-- A device is waited for since it was first told of or first spoke: a dimension's first version holds from the beginning,
+-- but a new freezer did not stand there.
+placed_devices as (
 
     select
+        day.*,
         device.asset_id,
         device.device_id,
-        day.business_date,
-        max(device.store_id) as store_id,
-        max(device.asset_class) as asset_class,
-        sum({{ seconds_between(
-            'greatest(day.day_start_utc, device.valid_from_utc)',
-            'least(day.day_end_utc, device.valid_to_utc)'
-        ) }} / device.interval_s) as expected,
-        sum(greatest({{ seconds_between(
-            'greatest(day.covered_from_utc, device.valid_from_utc)',
-            'least(day.covered_to_utc, device.valid_to_utc)'
-        ) }}, 0) / device.interval_s) as expected_covered
+        device.asset_class,
+        device.interval_s,
+        device.valid_to_utc,
+        case
+            when first_days.first_date < day.business_date or device.changed_at_utc >= day.day_end_utc
+                then device.valid_from_utc
+            else device.changed_at_utc
+        end as waited_from_utc
     from {{ ref('int_store_day') }} as day
     inner join {{ ref('int_device') }} as device
         on day.store_id = device.store_id
         and device.valid_from_utc < day.day_end_utc
         and device.valid_to_utc > day.day_start_utc
+    left join first_days
+        on device.asset_id = first_days.asset_id
+        and device.device_id = first_days.device_id
     where
         device.metric = 'temperature'
         and device.status = 'active'
         and device.asset_class in {{ cold_chain_classes() }}
-    group by device.asset_id, device.device_id, day.business_date
+        and (device.changed_at_utc < day.day_end_utc or first_days.first_date <= day.business_date)
 
 ),
 
--- Where several sensors watch an asset, the worst counts: least time monitored, most time above.
-asset_days as (
+device_days as (
+
+    select
+        asset_id,
+        device_id,
+        business_date,
+        max(store_id) as store_id,
+        max(asset_class) as asset_class,
+        sum({{ seconds_between('greatest(day_start_utc, waited_from_utc)', 'least(day_end_utc, valid_to_utc)') }}
+            / interval_s) as expected,
+        sum(greatest({{ seconds_between(
+            'greatest(covered_from_utc, waited_from_utc)', 'least(covered_to_utc, valid_to_utc)'
+        ) }}, 0) / interval_s) as expected_covered
+    from placed_devices
+    group by asset_id, device_id, business_date
+
+),
+
+sensor_days as (
 
     select
         coalesce(device_days.asset_id, measured.asset_id) as asset_id,
+        coalesce(device_days.device_id, measured.device_id) as device_id,
         coalesce(device_days.business_date, measured.business_date) as business_date,
-        max(coalesce(device_days.store_id, measured.store_id)) as seen_store_id,
-        max(coalesce(device_days.asset_class, measured.asset_class)) as asset_class,
-        sum(coalesce(device_days.expected, 0)) as expected,
-        sum(coalesce(device_days.expected_covered, 0)) as expected_covered,
-        sum(coalesce(measured.received, 0)) as received,
-        min(coalesce(measured.monitored_s, 0)) as monitored_s,
-        max(coalesce(measured.above_s, 0)) as above_s,
-        max(coalesce(measured.above_defrost_s, 0)) as above_defrost_s,
-        max(coalesce(measured.above_k_s, 0)) as above_k_s,
-        max(coalesce(measured.above_defrost_k_s, 0)) as above_defrost_k_s,
-        max(measured.worst_c) as worst_c
+        coalesce(device_days.store_id, measured.store_id) as seen_store_id,
+        coalesce(device_days.asset_class, measured.asset_class) as asset_class,
+        coalesce(device_days.expected, 0) as expected,
+        coalesce(device_days.expected_covered, 0) as expected_covered,
+        coalesce(measured.received, 0) as received,
+        coalesce(measured.monitored_s, 0) as monitored_s,
+        coalesce(measured.above_s, 0) as above_s,
+        coalesce(measured.above_defrost_s, 0) as above_defrost_s,
+        coalesce(measured.above_k_s, 0) as above_k_s,
+        coalesce(measured.above_defrost_k_s, 0) as above_defrost_k_s,
+        measured.worst_c
     from device_days
     full outer join {{ ref('int_cold_chain_day') }} as measured
         on device_days.asset_id = measured.asset_id
         and device_days.device_id = measured.device_id
         and device_days.business_date = measured.business_date
     where device_days.device_id is not null or measured.received > 0
-    group by 1, 2
+
+),
+
+ranked as (
+
+    select
+        *,
+        row_number() over (
+            partition by asset_id, business_date
+            order by above_s - above_defrost_s desc, above_s desc, device_id
+        ) as by_time,
+        row_number() over (
+            partition by asset_id, business_date
+            order by above_k_s - above_defrost_k_s desc, above_k_s desc, device_id
+        ) as by_degrees
+    from sensor_days
+
+),
+
+-- Where several sensors watch an asset, the worst counts: least time monitored, most time above outside of defrosts. Time
+-- above and that in defrosts are of one sensor: what one saw in a defrost excuses nothing that another one saw.
+asset_days as (
+
+    select
+        asset_id,
+        business_date,
+        max(seen_store_id) as seen_store_id,
+        max(asset_class) as asset_class,
+        sum(expected) as expected,
+        sum(expected_covered) as expected_covered,
+        sum(received) as received,
+        min(monitored_s) as monitored_s,
+        max(case when by_time = 1 then above_s end) as above_s,
+        max(case when by_time = 1 then above_defrost_s end) as above_defrost_s,
+        max(case when by_degrees = 1 then above_k_s end) as above_k_s,
+        max(case when by_degrees = 1 then above_defrost_k_s end) as above_defrost_k_s,
+        max(worst_c) as worst_c
+    from ranked
+    group by asset_id, business_date
 
 ),
 

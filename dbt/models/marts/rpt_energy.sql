@@ -62,6 +62,7 @@ energy as (
     select
         store_id,
         business_date,
+        count(*) as hours_covered,
         sum(minutes_closed) as minutes_closed,
         sum(minutes_measured) as minutes_measured,
         sum(used) as used,
@@ -133,6 +134,7 @@ select
     dated.day_hours,
     dated.area_m2,
     cast(round({{ quotient('energy.minutes_measured', '60') }}, 2) as decimal(9, 2)) as hours_measured,
+    cast(energy.hours_covered as bigint) as hours_covered,
     cast(round({{ quotient('energy.minutes_closed', '60') }}, 2) as decimal(9, 2)) as hours_closed,
     cast(energy.used as decimal(18, 6)) as energy_kwh,
     {{ part_of_amount('energy.used', '1', 'dated.area_m2') }} as energy_kwh_per_m2,

@@ -15,7 +15,7 @@ with product_hours as (
 
 ),
 
--- Sales of the hours in which its facings were seen with the store open.
+-- Sales of the hours in which its facings were seen with the store open, less what was voided in them.
 hour_sales as (
 
     select
@@ -29,7 +29,7 @@ hour_sales as (
         and product_hours.product_id = line.product_id
         and line.event_time_utc >= product_hours.hour_start_utc
         and line.event_time_utc < {{ dbt.dateadd('hour', 1, 'product_hours.hour_start_utc') }}
-    where line.kind = 'sale' and product_hours.seen > 0
+    where line.kind in ('sale', 'void') and product_hours.seen > 0
     group by product_hours.store_id, product_hours.product_id, product_hours.hour_start_utc
 
 ),

@@ -4,6 +4,9 @@ with sales as (
         store_id,
         business_date,
         sum(case when kind = 'sale' and not was_voided then 1 else 0 end) as baskets,
+        -- Nobody comes in for a curbside order.
+        sum(case when kind = 'sale' and not was_voided and coalesce(channel, '') <> 'curbside' then 1 else 0 end)
+            as baskets_inside,
         sum(net_amount) as net_sales,
         -sum(case when kind = 'return' then net_amount else 0 end) as returned
     from {{ ref('fct_basket') }}
@@ -113,7 +116,7 @@ select
     cast(round({{ quotient('sales.net_sales', 'sales.baskets') }}, 3) as decimal(18, 3)) as average_basket,
     cast(sales.returned as decimal(18, 3)) as returned,
     cast(traffic.entered as bigint) as entered,
-    {{ percent('sales.baskets', 'traffic.entered') }} as baskets_per_100_entered,
+    {{ percent('sales.baskets_inside', 'traffic.entered') }} as baskets_per_100_entered,
     {{ percent('queues.lane_minutes_within', 'queues.lane_minutes') }} as queue_within_percent,
     100 * queues.lane_minutes_within >= {{ var('queue_target_percent') }} * queues.lane_minutes as is_queue_target_met,
     {{ percent('shelves.minutes_seen - shelves.minutes_empty', 'shelves.minutes_seen') }} as on_shelf_percent,
