@@ -85,7 +85,8 @@ exists (
     {%- endif -%}
     {%- set found -%}
         select
-            count(*) as spans,
+            {# A thing without a span is touched as it is, not in a time. #}
+            count({{ one.get('from', 'from_utc') if one.at else '*' }}) as spans,
             {% if one.at -%}
             cast(min({{ one.get('from', 'from_utc') }}) as varchar) as first_at,
             cast(max({{ one.get('to', 'to_utc') }}) as varchar) as last_at
