@@ -4,9 +4,9 @@ Spark's structured streaming reads what is committed on the topics now and stops
 another trigger would run on. Its checkpoint lies inside the table's folder, so deleting the table deletes both.
 
 A second run adds nothing, and makes no new version. Where a run was killed, the checkpoint was lost, or the set of
-topics has changed, a new checkpoint begins at what the table holds: a micro-batch is one commit, so for each partition
-the table holds all offsets up to its largest one. (Spark would resume a planned batch by itself, but 4.1.1 cannot with
-Kafka and availableNow: SPARK-55271.)
+topics has changed, a new checkpoint begins at what the table holds: a micro-batch is one commit, so for each
+partition the table holds, or held until they expired (audit.offsets), all offsets up to its largest one. (Spark would
+resume a planned batch by itself, but 4.1.1 cannot with Kafka and availableNow: SPARK-55271.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batch_jobs import files, tables
@@ -35,11 +35,28 @@ MAX_ROWS = 5_000_000
 
 @dataclass(slots=True)
 class Loaded:
-    """What one contract's load did. rows: records added; notes: what a person should know of."""
+    """What one contract's load did. rows: records added; notes: what a person should know of.
+
+    lost: offsets that the broker let expire unread. recreated: topics that are others than bronze knew by their name,
+    so that what it had not read of those is gone.
+    """
 
     contract: str
     rows: int = 0
+    lost: int = 0
+    recreated: int = 0
     notes: list[str] = field(default_factory=list)
+
+    def tell(self, note: str) -> bool:
+        """Once, however often the load is tried; returns whether it was new."""
+        is_new = note not in self.notes
+        if is_new:
+            self.notes.append(note)
+        return is_new
+
+
+class RecordsLost(BrokerError):
+    """The broker let records expire before bronze read them. All else is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +92,38 @@ def load(spark: SparkSession, broker: Broker, run: Run, item: Contract, result: 
     """One contract, told in the result, to which another try adds. Raises as `bronze` does."""
     from ingestion.topics import topics_of
 
-    result.notes.clear()
     layout = tables.bronze_layout(run.lake, item)
     before = tables.ensure(spark, layout)
     ids = {topic: broker.ids[topic] for topic in topics_of(item) if topic in broker.ids}
     if not ids:
-        result.notes.append(f"no topic {item.topic} on {broker.bootstrap}; `grocery stack up` makes the topics")
+        result.tell(f"no topic {item.topic} on {broker.bootstrap}; `grocery stack up` makes the topics")
         return
     checkpoint = f"{layout.path}/_checkpoint/{_key(broker.cluster, ids)}"
     position = read_position(spark, checkpoint)
     if position is not None and position.unfinished:
         files.remove(spark, checkpoint)
         position = None
-    starting = {}
+    reached = position.next if position else {}
     if position is None and not before.untouched:
-        held = _held(tables.read(spark, layout.path))
-        result.notes += _recreated(held, ids)
-        starting = {
+        held = _held(spark, run, item, layout.path, before.id)
+        result.recreated += sum(result.tell(note) for note in _recreated(held, ids))
+        reached = {
             (topic, part): offset + 1 for (topic, topic_id, part), offset in held.items() if ids.get(topic) == topic_id
         }
-    reached = position.next if position else starting
     ends = {part: end for part, end in broker.ends.items() if part[0] in ids}
-    expired = _check_reach(reached, broker.begins, ends)
-    result.notes += expired
+    _check_reach(reached, ends)
+    if unread := _expired_unread(reached, broker.begins):
+        if position is not None:
+            # Spark goes on from a checkpoint or stops at what is missing; begin where the topic does now.
+            files.remove(spark, checkpoint)
+        _record_lost(spark, run, item, unread, ids, before.id)
+        result.lost += sum(begins - at for at, begins in unread.values())
+        for (topic, part), (at, begins) in unread.items():
+            result.tell(
+                f"lost: topic {topic}, partition {part}: offsets {at} to {begins - 1} expired before bronze read them; "
+                "run `grocery batch bronze` more often than the topic's retention"
+            )
+        reached = reached | {part: begins for part, (_, begins) in unread.items()}
     if all(reached.get(part, broker.begins[part]) >= end for part, end in ends.items()):
         return
 
@@ -105,10 +131,10 @@ def load(spark: SparkSession, broker: Broker, run: Run, item: Contract, result: 
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", broker.bootstrap)
         .option("subscribe", ",".join(sorted(ids)))
-        .option("startingOffsets", _spark_offsets({part: starting.get(part, EARLIEST) for part in ends}))
+        .option("startingOffsets", _spark_offsets({part: reached.get(part, EARLIEST) for part in ends}))
         .option("kafka.isolation.level", "read_committed")
-        # What has expired is told above; anything else that is missing must stop the run.
-        .option("failOnDataLoss", str(not expired).lower())
+        # What had expired is told above; whatever else is missing stops the run, and the next one tells.
+        .option("failOnDataLoss", "true")
         .option("maxOffsetsPerTrigger", MAX_ROWS)
         .load()
     )
@@ -177,13 +203,17 @@ def _key(cluster: str, ids: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps([cluster, sorted(ids.items())]).encode()).hexdigest()[:16]
 
 
-def _held(bronze_rows: DataFrame) -> dict[tuple[str, str, int], int]:
-    """(topic, topic id, partition) -> largest offset in bronze, of what came over topics."""
+def _held(spark: SparkSession, run: Run, item: Contract, path: str, bronze_id: str) -> dict[tuple[str, str, int], int]:
+    """(topic, topic id, partition) -> largest offset that bronze has, or had before it expired."""
     from pyspark.sql import functions as f
 
-    of_topics = bronze_rows.where("partition >= 0")
-    found = of_topics.groupBy("topic", "topic_id", "partition").agg(f.max("offset").alias("last")).collect()
-    return {(row.topic, row.topic_id, row.partition): row["last"] for row in found}
+    held = tables.last_offsets(tables.read(spark, path))
+    expired = tables.offsets_layout(run.lake).path
+    if tables.snapshot(spark, expired) is not None:
+        rows = tables.read(spark, expired).where((f.col("contract") == item.name) & (f.col("bronze_id") == bronze_id))
+        gone = tables.last_offsets(rows.withColumnRenamed("last_offset", "offset"))
+        held = {part: max(held.get(part, -1), gone.get(part, -1)) for part in held | gone}
+    return held
 
 
 def _recreated(held: dict[tuple[str, str, int], int], ids: dict[str, str]) -> list[str]:
@@ -198,9 +228,8 @@ def _recreated(held: dict[tuple[str, str, int], int], ids: dict[str, str]) -> li
     return notes
 
 
-def _check_reach(reached: dict[Part, int], begins: dict[Part, int], ends: dict[Part, int]) -> list[str]:
-    """Hold what was read against what is there; returns what has expired unread. Raises BrokerError."""
-    notes = []
+def _check_reach(reached: dict[Part, int], ends: dict[Part, int]) -> None:
+    """Hold what was read against what is there. Raises BrokerError."""
     for (topic, part), at in sorted(reached.items()):
         if (topic, part) not in ends:
             raise BrokerError(
@@ -213,12 +242,23 @@ def _check_reach(reached: dict[Part, int], begins: dict[Part, int], ends: dict[P
                 f"{ends[topic, part]}: it went backwards. Was the broker's disk restored from an older copy? "
                 "Delete and make the topic anew, so that it gets another id, and send what is missing again"
             )
-        if at < begins[topic, part]:
-            notes.append(
-                f"topic {topic}, partition {part}: offsets {at} to {begins[topic, part] - 1} expired before bronze "
-                "read them; run `grocery batch bronze` more often than the topic's retention"
-            )
-    return notes
+
+
+def _expired_unread(reached: dict[Part, int], begins: dict[Part, int]) -> dict[Part, tuple[int, int]]:
+    """(offset to read next, first offset there) of each partition where offsets between are gone."""
+    return {part: (at, begins[part]) for part, at in sorted(reached.items()) if at < begins[part]}
+
+
+def _record_lost(
+    spark: SparkSession, run: Run, item: Contract, unread: dict[Part, tuple[int, int]], ids: dict[str, str], bronze: str
+) -> None:
+    """So that they are counted once, and known when nobody remembers the run."""
+    now = datetime.now(UTC)
+    rows = [
+        (run.id, item.name, topic, ids[topic], part, begins - 1, begins - at, now, bronze)
+        for (topic, part), (at, begins) in unread.items()
+    ]
+    tables.append(spark, tables.offsets_layout(run.lake), rows)
 
 
 def _spark_offsets(starting: dict[Part, int]) -> str:

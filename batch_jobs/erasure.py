@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from batch_jobs import s3, tables
 from batch_jobs.errors import LakeError
-from batch_jobs.maintenance import check_silver_is_up_to_date, commits, marked, record_bronze, vacuum
+from batch_jobs.maintenance import EXPIRED, check_silver_is_up_to_date, commits, marked, record_bronze, vacuum
 from batch_jobs.run import Run
 from batch_jobs.sought import TOKEN, Scan, Sought, file_system, path_on, scan
 from batch_jobs.tables import Layout
@@ -168,6 +168,7 @@ def _clean(spark: SparkSession, run: Run, target: Target, sought: Sought, refere
     # The log shall begin with a version whose changes no file of the person is needed for: those before cannot be read.
     spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{PROPERTY}' = '{run.id}')")
     if target.layer == "bronze":
+        record_bronze(spark, run, target.item, EXPIRED)  # a killed run's: the log is about to end
         record_bronze(spark, run, target.item, ROWS_ERASED, always=True)
     rows = _record(spark, run, target)
     vacuum(spark, path, timedelta(0))

@@ -7,7 +7,8 @@ by the next one: what had expired until then is read from Delta's history and co
 says was deleted is held against its rows before and after.
 
 From which date on silver keeps events is recorded before older ones go (audit.expiries): gold tells by it what expired
-from what was lost, and keeps the facts of the one.
+from what was lost, and keeps the facts of the one. Up to which offset rows went out of bronze is recorded likewise
+(audit.offsets): a load whose checkpoint was lost does not fetch them again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import reduce
+from operator import and_
 from typing import TYPE_CHECKING
 
 from batch_jobs import tables
@@ -168,6 +171,7 @@ def _expire(spark: SparkSession, run: Run, layout: Layout, item: Contract, resul
 
         if is_bronze:
             check_silver_is_up_to_date(spark, run.lake, item)
+            _record_offsets(spark, run, item, past)
         elif layout.path == tables.silver_layout(run.lake, item).path:
             _record_silver(spark, run, item, first)
         with marked(spark, f"{EXPIRED} {run.id}"):
@@ -185,6 +189,18 @@ def _record_silver(spark: SparkSession, run: Run, item: Contract, first: date) -
     silver = tables.snapshot(spark, tables.path_of(run.lake, "silver", item.table))
     row = (run.id, item.name, first, datetime.now(UTC), silver.id)
     tables.append(spark, tables.expiries_layout(run.lake), [row])
+
+
+def _record_offsets(spark: SparkSession, run: Run, item: Contract, past: str) -> None:
+    """Before the rows go: a partition of which none is left would be read from its beginning."""
+    bronze = tables.snapshot(spark, tables.path_of(run.lake, "bronze", item.table))
+    gone = tables.read(spark, tables.path_of(run.lake, "bronze", item.table), bronze.version).where(past)
+    at = datetime.now(UTC)
+    rows = [
+        (run.id, item.name, topic, topic_id, partition, last, 0, at, bronze.id)
+        for (topic, topic_id, partition), last in tables.last_offsets(gone).items()
+    ]
+    tables.append(spark, tables.offsets_layout(run.lake), rows)
 
 
 def check_expired(spark: SparkSession, path: str, commit: Commit) -> None:
@@ -219,30 +235,42 @@ def reached(spark: SparkSession, lake: str, item: Contract, bronze: Snapshot | N
 
 
 def record_bronze(spark: SparkSession, run: Run, item: Contract, disposition: str, *, always: bool = False) -> None:
-    """Write how many bronze rows got this disposition since silver's last run, and that silver is done up to here.
+    """Write how many bronze rows got this disposition and are not counted yet, and that silver is done up to here.
 
-    Counted from Delta's history, so that a run that was killed after its write is counted by the next one, once.
-    always: also where there are none, so that silver asks for no version before this one. Raises CountsDontAddUp.
+    Counted from Delta's history, so that a run that was killed after its write is counted by the next one, once,
+    whatever silver did between. always: also where there are none, so that silver asks for no version before this one.
+    Raises CountsDontAddUp; LakeError where silver is not done up to here: then the next one counts.
     """
-    from batch_jobs.silver import progress
-
     path = tables.path_of(run.lake, "bronze", item.table)
     now = tables.snapshot(spark, path)
-    # Where silver was never built there is nothing to move on: its first run reads the whole of bronze.
-    silver = tables.snapshot(spark, tables.path_of(run.lake, "silver", item.table))
-    silver_id = silver.id if silver is not None and reached(spark, run.lake, item, now) is not None else ""
-    after = progress(spark, run.lake).get((item.name, now.id, silver_id), -1)
-    if after == now.version:
-        return
-    found = [one for one in commits(spark, path, disposition) if one.version > after]
+    counted = _counted(spark, run.lake, item, now, disposition)
+    found = [one for one in commits(spark, path, disposition) if one.version > counted]
     if disposition == EXPIRED:
         for one in found:
             check_expired(spark, path, one)
+    after = reached(spark, run.lake, item, now)
     rows = sum(one.rows for one in found)
-    if not rows and not always:
+    if not rows and not (always and after != now.version):
         return
+    check_silver_is_up_to_date(spark, run.lake, item)
+    # Where silver was never built there is nothing to move on: its first run reads the whole of bronze.
+    silver = tables.snapshot(spark, tables.path_of(run.lake, "silver", item.table))
+    silver_id = "" if after is None else silver.id
     row = (run.id, item.name, disposition, rows, datetime.now(UTC), now.id, now.version, silver_id)
     tables.append(spark, tables.dispositions_layout(run.lake), [row])
+
+
+def _counted(spark: SparkSession, lake: str, item: Contract, bronze: Snapshot, disposition: str) -> int:
+    """The bronze version up to which the rows with this disposition are counted; -1 where none are."""
+    from pyspark.sql import functions as f
+
+    path = tables.dispositions_layout(lake).path
+    if tables.snapshot(spark, path) is None:
+        return -1
+    same = {"contract": item.name, "bronze_id": bronze.id, "disposition": disposition}
+    rows = tables.read(spark, path).where(reduce(and_, [f.col(name) == value for name, value in same.items()]))
+    last = rows.agg(f.max("bronze_version")).first()[0]
+    return -1 if last is None else last
 
 
 @dataclass(frozen=True, slots=True)

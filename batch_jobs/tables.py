@@ -10,6 +10,7 @@
 <lake>/audit/files          what became of each landed file
 <lake>/audit/erasures       what was erased on whose request, by run and table; never of whom
 <lake>/audit/expiries       from which event date on silver keeps a contract's events, each time that older ones went
+<lake>/audit/offsets        up to which offset of a topic's partition records expired: bronze's rows, or unread
 
 Dates are UTC. Every table stays at Delta's reader version 1, which is what Athena reads.
 """
@@ -58,6 +59,8 @@ _FILES = """run_id string, contract string, object_key string, etag string, byte
 _ERASURES = """run_id string, reference string, table_name string, rows long, at timestamp,
     table_id string, table_version long"""
 _EXPIRIES = "run_id string, contract string, kept_from date, at timestamp, silver_id string"
+_OFFSETS = """run_id string, contract string, topic string, topic_id string, partition integer, last_offset long,
+    lost long, at timestamp, bronze_id string"""
 # Columns that are in no contract.
 _COMMENTS = {
     "payload": "The record as received, JSON; what is no UTF-8 as `base64:` and its base64",
@@ -117,6 +120,8 @@ _COMMENTS = {
     "reason": "Why it is not loaded: a word for queries, what is wrong, what to do",
     "reference": "The request that was carried out, as its giver names it",
     "table_name": "The table, as layer.name",
+    "last_offset": "The largest offset that expired",
+    "lost": "Offsets that expired on the topic before bronze read them; 0 where bronze's own rows expired",
     "kept_from": "The first event date that silver keeps; older ones expired",
     "table_id": "Delta's id of the table",
     "table_version": "Version of the table that the erasure wrote",
@@ -241,6 +246,12 @@ def expiries_layout(lake: str) -> Layout:
     return Layout(path_of(lake, "audit", "expiries"), _columns(_EXPIRIES), "From which date on silver keeps events")
 
 
+def offsets_layout(lake: str) -> Layout:
+    return Layout(
+        path_of(lake, "audit", "offsets"), _columns(_OFFSETS), "Up to which offset of a partition records expired"
+    )
+
+
 def audit_layouts(lake: str) -> list[Layout]:
     """The tables that belong to no contract."""
     found = (
@@ -251,6 +262,7 @@ def audit_layouts(lake: str) -> list[Layout]:
         files_layout,
         erasures_layout,
         expiries_layout,
+        offsets_layout,
     )
     return [layout(lake) for layout in found]
 
@@ -315,6 +327,15 @@ def snapshot(spark: SparkSession, path: str) -> Snapshot | None:
 def read(spark: SparkSession, path: str, version: int | None = None) -> DataFrame:
     reader = spark.read.format("delta")
     return (reader if version is None else reader.option("versionAsOf", version)).load(path)
+
+
+def last_offsets(bronze_rows: DataFrame) -> dict[tuple[str, str, int], int]:
+    """(topic, topic id, partition) -> largest offset, of what came over topics."""
+    from pyspark.sql import functions as f
+
+    of_topics = bronze_rows.where("partition >= 0")
+    found = of_topics.groupBy("topic", "topic_id", "partition").agg(f.max("offset").alias("last")).collect()
+    return {(row.topic, row.topic_id, row.partition): row["last"] for row in found}
 
 
 def append(spark: SparkSession, layout: Layout, rows: list[tuple]) -> None:

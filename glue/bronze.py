@@ -1,4 +1,5 @@
-"""Topics to bronze, as a Glue or EMR job. A second run loads what came since, once per record.
+"""Topics to bronze, as a Glue or EMR job. A second run loads what came since, once per record; what the broker let
+expire unread fails it, when all else is loaded.
 
 --lake s3://bucket/lake   --kafka broker:9092,…   [--contracts sensor-readings,stores]: all, unless told
 """
@@ -9,7 +10,7 @@ import argparse
 import sys
 
 from batch_jobs.broker import survey
-from batch_jobs.bronze import bronze
+from batch_jobs.bronze import RecordsLost, bronze
 from batch_jobs.run import alone
 from batch_jobs.session import given
 from ingestion.topics import topics_of
@@ -29,6 +30,8 @@ def main(words: list[str]) -> None:
         loaded = bronze(spark, broker, run, contracts)
     for one in loaded:
         print(f"bronze {one.contract}: {one.rows} new records", *one.notes, sep="\n  ")
+    if lost := [one for one in loaded if one.lost]:
+        raise RecordsLost("; ".join(f"{one.contract}: {one.lost} records expired unread" for one in lost))
 
 
 if __name__ == "__main__":

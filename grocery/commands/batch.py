@@ -78,13 +78,18 @@ SetAsideExit = Annotated[
 
 
 @app.command("bronze")
-def bronze(only: Names = None) -> None:
+def bronze(only: Names = None, aside_exit: SetAsideExit = SET_ASIDE_EXIT) -> None:
     """Load what is new on the topics into bronze, as received, once per record.
 
     Reads committed records from where the last run stopped to the end of each topic, then stops.
+
+    Exit code 1: something failed, or the broker let records expire before they were read; the rest is loaded, and
+    <lake>/audit/offsets has how many they were. 3: a topic was made anew since the last run, so that what had not been
+    read of the old one is gone.
     """
     with spark_run() as at_work:
         at_work.bronze(chosen(only))
+        at_work.end(aside_exit)
 
 
 @app.command("files")
@@ -214,9 +219,11 @@ def run(
       grocery batch run --every 5m   a round every five minutes; other commands get the lake between two of them
       grocery -w demo batch run      the same in the workspace that `make demo` left
 
-    Exit code 0: all is in gold. 3: records went to quarantine, files are set aside, or reference data has changes that
-    nobody can have meant (two versions at one instant, a price of an unknown product); all else is in gold.
-    1: something failed: a step of one contract (the others go on to gold), the quality gate (gold is not built), a
+    Exit code 0: all is in gold. 3: records went to quarantine, files are set aside, a topic was made anew, or reference
+    data has changes that nobody can have meant (two versions at one instant, a price of an unknown product); all else
+    is in gold.
+    1: something failed: a step of one contract (the others go on to gold), the broker let records expire before they
+    were read (all else is in gold), the quality gate (gold is not built), a
     model or a test. With --every a failed round is told, and the next one begins; 1: a round failed, 3: one set
     something aside.
     """
@@ -321,6 +328,7 @@ def erase(
         str, typer.Option(help="What is given: `loyalty_number`, `plate`, or `pseudonym`, which is the hash itself.")
     ] = "loyalty_number",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only, and write nothing.")] = False,
+    aside_exit: SetAsideExit = SET_ASIDE_EXIT,
 ) -> None:
     """Take a customer out of the lake and gold: every table, every old file, Delta's log.
 
@@ -332,7 +340,8 @@ def erase(
       grocery batch erase --reference DSR-2026-17
       grocery batch erase --reference DSR-2026-17 --given plate < plates.txt
 
-    Exit code 1: the value is still in a file, or a dead letter could not be opened; each is named.
+    Exit code 1: the value is still in a file, or a dead letter could not be opened, each is named; or gold could not be
+    built. 3: it is erased, and what was curated or built on the way set something aside.
     """
     from grocery.commands.upkeep import ask, sought
     from grocery.gateway import clear_errors
@@ -340,15 +349,16 @@ def erase(
     with clear_errors():
         about = sought(given, ask(given), reference)
     with spark_run(PATIENCE) as at_work:
-        if not at_work.erase(about, reference, dry_run):
-            raise typer.Exit(1)
+        at_work.failed |= not at_work.erase(about, reference, dry_run)
+        at_work.end(aside_exit)
 
 
 class AtWork:
     """One command at work: a run, its Spark session once a step needs it, and what is printed.
 
     records, open_files: set aside, the first by this run. findings: events of reference data that nobody can have
-    meant, which gold tells of since this run. failed: something did, and the run went on.
+    meant, which gold tells of since this run. recreated: topics that were made anew since the last run. failed:
+    something did, or the broker lost records unread, and the run went on.
     """
 
     def __init__(self, console: Console, run: Run) -> None:
@@ -361,12 +371,12 @@ class AtWork:
     def begin(self, run: Run) -> None:
         """A run, the next one where there was one before."""
         self.run = run
-        self.records = self.open_files = self.findings = 0
+        self.records = self.open_files = self.findings = self.recreated = 0
         self.failed = False
 
     @property
     def is_aside(self) -> bool:
-        return bool(self.records or self.open_files or self.findings)
+        return bool(self.records or self.open_files or self.findings or self.recreated)
 
     def show_aside(self) -> None:
         aside = []
@@ -379,6 +389,8 @@ class AtWork:
                 f"{self.findings:,} changes of stores, assets or products, new since this run "
                 '(`grocery query "FROM rpt_reference_quality"`)'
             )
+        if self.recreated:
+            aside.append(f"{self.recreated:,} topics were made anew: what bronze had not read of the old ones is gone")
         if aside:
             self.console.print(f"[yellow]set aside[/yellow]: {', '.join(aside)}", highlight=False, soft_wrap=True)
 
@@ -450,7 +462,12 @@ class AtWork:
         def work(told: Callable) -> list[Loaded]:
             return bronze(spark, broker, self.run, contracts, told(lambda one: f"{one.rows:,} records"))
 
-        self._found("bronze", contracts, work, show_loaded)
+        def show(console: Console, loaded: list[Loaded], seconds: float) -> None:
+            self.failed |= any(one.lost for one in loaded)
+            self.recreated += sum(one.recreated for one in loaded)
+            show_loaded(console, loaded, seconds)
+
+        self._found("bronze", contracts, work, show)
 
     def files(self, contracts: tuple[Contract, ...], *, strays: bool = True, accept: bool = False) -> None:
         from batch_jobs.landing import land

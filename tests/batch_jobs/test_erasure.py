@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 from pyspark.errors import AnalysisException
 
-from batch_jobs import erasure, silver, tables
+from batch_jobs import erasure, maintenance, silver, tables
 from batch_jobs.erasure import Erasure
 from batch_jobs.errors import LakeError
 from batch_jobs.quality import _gained
@@ -127,6 +128,37 @@ def test_no_byte_under_the_lake_holds_them_afterwards(erased):
     assert tables_that_hold(erased.lake, CUSTOMER, NUMBER) == set()
     assert erased.done.complete
     assert erased.done.proof.files == sum(path.is_file() for path in erased.lake.rglob("*"))
+
+
+def test_what_a_killed_run_erased_and_expired_is_counted_though_silver_ran_before_the_next_one(
+    spark, tmp_path, monkeypatch
+):
+    old = NOON - timedelta(days=400)
+    receive(spark, tmp_path, ["{old"], item=VISITS, arrived_at=old)
+    receive(spark, tmp_path, [visit(1, CUSTOMER)], item=VISITS, first_offset=1)
+    silver.silver(spark, a_run(tmp_path, "r1"), [VISITS])
+    sought = Sought((CUSTOMER,), (), KEYS, (_cipher(),))
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(maintenance, "record_bronze", die)
+        maintenance.maintain(spark, a_run(tmp_path, "m1"), [VISITS])
+        patched.setattr(erasure, "record_bronze", die)
+        with pytest.raises(Killed):
+            erasure.erase(spark, a_run(tmp_path, "killed"), [VISITS], sought, REFERENCE)
+    receive(spark, tmp_path, [visit(2, OTHER)], item=VISITS, first_offset=2)
+    silver.silver(spark, a_run(tmp_path, "r2"), [VISITS])
+    assert erasure.erase(spark, a_run(tmp_path, "next"), [VISITS], sought, REFERENCE).complete
+    rows = tables.read(spark, tables.dispositions_layout(str(tmp_path)).path).where("rows > 0").collect()
+    assert {(row.run_id, row.disposition, row["rows"]) for row in rows} == {
+        ("r1", "inserted", 1),
+        ("r1", "quarantined", 1),
+        ("r2", "inserted", 1),
+        ("next", "expired", 1),
+        ("next", "erased", 1),
+    }
 
 
 def test_a_dry_run_counts_and_writes_nothing(erased):

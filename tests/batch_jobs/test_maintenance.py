@@ -83,6 +83,23 @@ def test_what_is_past_its_retention_goes_and_bronze_counts_it_once(spark, mainta
     assert expired == [("m1", "expired", 3)]
 
 
+@pytest.mark.parametrize("first", ["maintain", "silver"])
+def test_rows_of_a_killed_run_are_counted_whatever_came_before_the_next_one(spark, tmp_path, monkeypatch, first):
+    receive(spark, tmp_path, [old_reading(1), old_reading(2)], arrived_at=OLD)
+    silver.silver(spark, a_run(tmp_path, "r1"), [SHORT])
+    with monkeypatch.context() as patched:
+        patched.setattr(maintenance, "record_bronze", lambda *_, **__: (_ for _ in ()).throw(LakeError("killed")))
+        maintain(spark, a_run(tmp_path, "killed"), [SHORT])
+    receive(spark, tmp_path, [reading(3)], first_offset=10)
+    if first == "maintain":  # what silver has not taken must not be called done
+        done = {one.table: one for one in maintain(spark, a_run(tmp_path, "m1"), [SHORT])}
+        assert "silver has not taken its newest rows" in done["bronze.sensor_readings"].fault
+    silver.silver(spark, a_run(tmp_path, "r2"), [SHORT])
+    for name in ("m2", "m3"):
+        assert not any(one.fault for one in maintain(spark, a_run(tmp_path, name), [SHORT]))
+    assert dispositions(spark, tmp_path) == [("r1", "inserted", 2), ("r2", "inserted", 1), ("m2", "expired", 2)]
+
+
 def test_gold_can_read_from_which_day_on_silver_keeps_events(maintained):
     first = (NOON + timedelta(days=1)).date() - timedelta(days=30)
     assert gold.first_kept(str(maintained.lake)) == {"sensor-readings": first}

@@ -84,7 +84,7 @@ def test_every_contract_has_its_tables_with_types_and_comments(session):
             said = rows.loc[one.name, "Comment"]
             assert said == one.description or one.description.startswith(said.removesuffix("…")) and len(said) > 200
     audit = set(wr.catalog.tables(database="g_audit", boto3_session=session)["Table"])
-    assert audit == {"dispositions", "quality", "findings", "volumes", "files", "erasures", "expiries"}
+    assert audit == {"dispositions", "quality", "findings", "volumes", "files", "erasures", "expiries", "offsets"}
 
 
 def test_a_table_that_was_never_written_is_not_registered_until_it_is(session):
@@ -95,11 +95,11 @@ def test_a_table_that_was_never_written_is_not_registered_until_it_is(session):
     assert done["g_quarantine"].unwritten == ["lane_status"]
     assert done["g_audit"].unwritten == ["findings", "erasures"]
     assert set(wr.catalog.tables(database="g_audit", boto3_session=session)["Table"]) == {
-        *("dispositions", "quality", "volumes", "files", "expiries")
+        *("dispositions", "quality", "volumes", "files", "expiries", "offsets")
     }
     done = {one.database: one for one in put(session, item)}  # a run has written them
     assert done["g_audit"].created == ["findings", "erasures"]
-    assert not done["g_audit"].unwritten and done["g_audit"].unchanged == 5
+    assert not done["g_audit"].unwritten and done["g_audit"].unchanged == 6
 
 
 def test_a_table_that_was_registered_and_is_not_there_leaves_the_catalog(session):

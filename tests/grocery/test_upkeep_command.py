@@ -146,6 +146,18 @@ def test_gold_goes_before_it_is_built_anew_and_a_build_that_fails_makes_the_exit
     assert "erase: no table holds it" in result.output
 
 
+def test_what_was_set_aside_on_the_way_is_told_and_the_exit_code_says_so(grocery, monkeypatch):
+    def curate(self, _):
+        self.records += 2
+
+    monkeypatch.setattr(batch.AtWork, "spark", None)
+    monkeypatch.setattr(batch.AtWork, "silver", curate)
+    monkeypatch.setattr(erasure, "erase", lambda *_, **__: Erasure())
+    result = erase(grocery)
+    assert result.exit_code == batch.SET_ASIDE_EXIT
+    assert "set aside: 2 records in quarantine" in " ".join(result.output.split())
+
+
 def test_a_run_that_fails_at_a_table_names_it_in_one_line_and_says_how_to_go_on(grocery, monkeypatch):
     def fail(*_, on_table, **__):
         on_table("silver.orders")
