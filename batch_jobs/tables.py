@@ -25,6 +25,7 @@ from batch_jobs import files
 from batch_jobs.errors import LakeError
 from batch_jobs.run import unless_in_the_way
 from schemas.contract import Contract
+from schemas.grammar import EVENT_DATE, LEFT_TO_CONTRACTS, LINEAGE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -38,8 +39,7 @@ file it is the object's key and etag, `offset` is its line, and `partition` is n
 _BRONZE = """payload string, key string, cluster string, topic string, topic_id string, partition integer, offset long,
     arrived_at timestamp, loaded_at timestamp, run_id string, arrived_date date"""
 # Where a silver or quarantine row comes from.
-_LINEAGE = """topic string, topic_id string, partition integer, offset long,
-    arrived_at timestamp, loaded_at timestamp, run_id string"""
+_LINEAGE = ", ".join(f"{name} {kind}" for name, kind in LINEAGE.items())
 _QUARANTINE = f"""payload string, key string, {_LINEAGE}, reasons array<string>, arrived_date date,
     replayed_at timestamp, replayed_run string, replayed_as string"""
 REPLAYED = ("replayed_at", "replayed_run", "replayed_as")
@@ -176,12 +176,12 @@ def silver_layout(lake: str, item: Contract) -> Layout:
     from schemas.spark import struct_type
 
     lineage = [one for one in _columns(_LINEAGE).fields if one.name in lineage_of(item)]
-    fields = [*struct_type(item).fields, *lineage, *_columns("event_date date").fields]
+    fields = [*struct_type(item).fields, *lineage, *_columns(f"{EVENT_DATE} date").fields]
     return Layout(
         path_of(lake, "silver", item.table),
         StructType([_optional(field) for field in fields]),
         item.description,
-        ("event_date",),
+        (EVENT_DATE,),
         ("event_time", "store_id", "arrived_at", "loaded_at"),
         change_feed=True,
     )
@@ -189,18 +189,9 @@ def silver_layout(lake: str, item: Contract) -> Layout:
 
 def lineage_of(item: Contract) -> list[str]:
     """Silver's columns that say where a row comes from. `topic` is left to a contract that has such a field itself, in
-    all its versions.
-
-    Raises LakeError for a contract whose field takes the name of one that cannot be left out.
-    """
-    own = {one.name for one in item.fields}
-    is_own = "topic" in {one.name for one in item.versions[0].fields}
-    names = [name for name in _columns(_LINEAGE).fieldNames() if not (name == "topic" and is_own)]
-    if taken := own & {*names, "event_date"}:
-        raise LakeError(
-            f"contract {item.name}: field {', '.join(sorted(taken))} is a column of silver's own; rename it"
-        )
-    return names
+    all its versions; a field with another's name is refused when the contract is read (schemas/grammar.py)."""
+    is_own = LEFT_TO_CONTRACTS in {one.name.lower() for one in item.versions[0].fields}
+    return [name for name in LINEAGE if not (name == LEFT_TO_CONTRACTS and is_own)]
 
 
 def quarantine_layout(lake: str, item: Contract) -> Layout:

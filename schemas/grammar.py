@@ -7,6 +7,8 @@ knows and another does not would let through here what is refused there.
     exclusiveMinimum, minLength (1: not empty), maxLength, minItems, properties, required, dependencies on fields,
     additionalProperties (false, or texts: a map), items, allOf of if/then and of anyOf-required, also within then.
 
+    A field's name is letters, digits and `_`, and of the whole none that silver has for itself: LINEAGE, EVENT_DATE.
+
     Of the whole: x-topic; x-key, fields joined to the record's key; x-kind; x-event-time; x-max-lateness and
     x-retention, ISO 8601 durations; and, where it can be said, x-fresh-within, another: how old a store's newest event
     may be while all is well, nights and days of rest included. Of a field: x-unit, UCUM; x-pii, none, pseudonymous or
@@ -23,9 +25,26 @@ from typing import Any
 ENVELOPE = ("event_id", "event_time", "store_id", "schema_version")
 """What every event has."""
 KINDS = ("event", "derived", "reference", "dead-letter")
+LINEAGE = {
+    "topic": "string",
+    "topic_id": "string",
+    "partition": "integer",
+    "offset": "long",
+    "arrived_at": "timestamp",
+    "loaded_at": "timestamp",
+    "run_id": "string",
+}
+"""Columns of the lake's own that stand beside a contract's in silver, with Spark's types: where a row comes from."""
+EVENT_DATE = "event_date"
+"""Another: what silver is partitioned by."""
+LEFT_TO_CONTRACTS = "topic"
+"""Of those the one that silver does without where a contract has such a field itself, from its first version on."""
+_OF_SILVER = {*LINEAGE, EVENT_DATE} - {LEFT_TO_CONTRACTS}
 PSEUDONYM = re.compile(r"\^([a-z]+)_\[0-9a-f\]\{32\}\$")
 """The pattern of a keyed hash; the word is its kind."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""What Delta, Athena and Redshift all take for a column without quoting; they know no capitals."""
 # Annotation of the whole contract -> what it must look like.
 _SAID: dict[str, re.Pattern[str]] = {
     "description": re.compile(r".+", re.DOTALL),
@@ -84,6 +103,9 @@ def faults(name: str, version: int, schema: Any) -> Iterator[str]:
         yield f"{name}.schema_version: its const must be {version}, as the file's name says"
     if fields.get("event_time", {}).get("format") != "date-time":
         yield f"{name}.event_time: its format must be date-time"
+    for field in fields:
+        if field.lower() in _OF_SILVER:
+            yield f"{name}.{field}: silver has a column {field.lower()} of its own beside the contract's; rename it"
     yield from _persons(name, schema)
 
 
@@ -132,7 +154,12 @@ def _object(schema: Schema, at: str, extra: set[str] = frozenset()) -> Iterator[
         if "properties" in schema and "required" not in schema:
             yield f"{at}: required must be given, if only as []"
         yield from _between(schema, at)
+    names: dict[str, str] = {}
     for name, field in schema.get("properties", {}).items():
+        if not _FIELD.fullmatch(name):
+            yield f"{at}.{name}: a field's name is letters, digits and _, a letter first; rename it"
+        if (other := names.setdefault(name.lower(), name)) != name:
+            yield f"{at}.{name}: is the same column as {other}, which knows no capitals; rename one"
         yield from _object(field, f"{at}.{name}")
 
 

@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from schemas.grammar import LEFT_TO_CONTRACTS
+
 OF_ALL = ("x-topic", "x-key", "x-kind", "x-event-time")
 """What the versions of a contract have in common; of other words for the whole, the newest version's holds."""
 _OF_FIELD = ("x-unit", "x-pii", "x-pseudonym-of", "x-encrypted")
@@ -29,6 +31,12 @@ def changes(name: str, older: tuple[int, Schema], newer: Schema) -> Iterator[str
         if newer.get(word) != before.get(word):
             yield f"{name}: {word} is {newer.get(word)}, of version {number} {before.get(word)}; it must stay"
     yield from _fields(name, number, before, newer)
+    for field in newer["properties"].keys() - before["properties"].keys():
+        if field.lower() == LEFT_TO_CONTRACTS:
+            yield (
+                f"{name}.{field}: not in version {number}, of whose rows silver's own column {LEFT_TO_CONTRACTS} says "
+                "where they come from; rename it"
+            )
     was, now = _units(before), _units(newer)
     for under in was.keys() & now.keys():
         if was[under] != now[under]:

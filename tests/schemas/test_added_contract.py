@@ -19,7 +19,7 @@ from schemas.dbt_sources import sources
 from schemas.dictionary import dictionary
 from schemas.expectations import suite
 from schemas.flink import columns
-from schemas.grammar import faults
+from schemas.grammar import EVENT_DATE, LINEAGE, faults
 from schemas.validate import validator
 from tests.fixtures.added import FAILING, NAME, PASSING, TABLE, own_contracts, schema, write
 from tests.ingestion.example import PSEUDONYMS, arrival, gate
@@ -136,6 +136,9 @@ IN_THE_WAY = {
         "properties": FIELDS | {"verdict": FIELDS["verdict"] | {"x-pii": "direct"}}
     },
     "no JSON Schema: ": {"properties": FIELDS | {"lane_id": FIELDS["lane_id"] | {"pattern": "("}}},
+    "cart-weights.offset: silver has a column offset of its own beside the contract's; rename it": {
+        "properties": FIELDS | {"offset": FIELDS["lane_id"]}
+    },
     "is not built like a JSON Schema": {"properties": FIELDS | {"lane_id": ["string"]}},
 }
 
@@ -147,14 +150,23 @@ def test_a_contract_that_is_wrong_or_in_anothers_way_is_refused_by_name(tmp_path
         with pytest.raises(BadContract, match=told) as refused:
             all_contracts()
         assert str(folder / "v1.json") in str(refused.value)
-        result = CliRunner().invoke(app, ["contracts", "list"])
-        assert result.exit_code == 2
-        assert str(folder / "v1.json") in result.output
+        for command in ("list", "check"):
+            result = CliRunner().invoke(app, ["contracts", command])
+            assert result.exit_code == 2
+            assert str(folder / "v1.json") in result.output
 
 
 def test_a_folder_without_a_contract_is_told(tmp_path, monkeypatch):
     with own_contracts(tmp_path / "nowhere", monkeypatch), pytest.raises(BadContract, match="nowhere: no contract"):
         all_contracts()
+
+
+@pytest.mark.parametrize("field", [*LINEAGE, EVENT_DATE, "Run_ID", "two words", "_change_type", "Weight"])
+def test_a_field_with_which_silver_could_not_be_made_is_refused(field):
+    told = list(faults(NAME, 1, schema(properties=FIELDS | {field: FIELDS["lane_id"]})))
+    # Silver leaves `topic` to the contract.
+    assert [fault.partition(":")[0] for fault in told] == ([] if field == "topic" else [f"{NAME}.{field}"])
+    assert all("rename" in fault for fault in told)
 
 
 def test_what_no_derivation_knows_is_named_where_it_stands():

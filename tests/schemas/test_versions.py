@@ -185,6 +185,9 @@ REFUSED = {
     r"parts\[\].weight: boolean, in version 1 number": {
         "properties": part(weight={"type": "boolean", "description": "Was it weighed?"})
     },
+    "topic: not in version 1, of whose rows silver's own column topic says": {
+        "properties": FIELDS | {"topic": FIELDS["lane_id"]}
+    },
     "x-key is lane_id, of version 1 store_id": {"x-key": "lane_id"},
     "x-topic is carts, of version 1 cart-weights": {"x-topic": "carts"},
 }
