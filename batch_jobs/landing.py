@@ -54,7 +54,7 @@ class LandingError(BatchError):
 
 
 class FilesSetAside(BatchError):
-    """All that could be loaded is; some files could not, and nobody has accepted that."""
+    """All that could be loaded is; some files could not, or not yet, and nobody has accepted that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,11 @@ class Taken:
     def open(self) -> list[Fate]:
         """Set aside, now or before, and not accepted."""
         return [fate for fate in self.fates if fate.state == SET_ASIDE and not fate.accepted]
+
+    @property
+    def waiting(self) -> list[Fate]:
+        """Written to until a moment ago: left to the next run."""
+        return [fate for fate in self.fates if fate.state == WAITING]
 
     def count(self, state: str) -> int:
         return sum(fate.state == state and not fate.known for fate in self.fates)

@@ -27,7 +27,7 @@ def main(words: list[str]) -> None:
         taken = land(spark, run, asked.landing, contracts, strays=not asked.contracts, accept=accept)
     for one in taken:
         print(f"files {one.contract}: {one.rows} new records of {one.count('loaded')} files")
-    if stands := [fate for one in taken for fate in one.open]:
+    if stands := [fate for one in taken for fate in (*one.open, *one.waiting)]:
         raise FilesSetAside("\n".join(f"{fate.file.key} {fate.reason}" for fate in stands))
 
 

@@ -108,16 +108,17 @@ def files(
     delivered twice and objects without a delimiter between are as they should be: silver settles what is there twice.
 
     A file is loaded whole or not at all. One that cannot be (truncated, Parquet, UTF-16, no contract …) is set aside:
-    it is named with what to do, stays where it is, and is looked at again when its bytes change. One that may still be
-    written waits for the next run. <lake>/audit/files has what became of each.
+    it is named with what to do, stays where it is, and is looked at again when its bytes change. One in a folder that
+    was written to less than two minutes ago may still be written: it is named and waits for the next run.
+    <lake>/audit/files has what became of each.
 
     \b
     Examples:
       GROCERY_LANDING=s3a://bucket/landing grocery batch files
       GROCERY_LANDING=exports grocery batch files -c sensor-readings
 
-    Exit code 3: files are set aside, now or since an earlier run. Set them right, move them away, or `--accept` them.
-    1: something failed.
+    Exit code 3: files are set aside, now or since an earlier run: set them right, move them away, or `--accept` them.
+    Or files wait. 1: something failed.
     """
     with spark_run() as at_work:
         at_work.files(chosen(only), strays=not only, accept=accept)
@@ -219,13 +220,12 @@ def run(
       grocery batch run --every 5m   a round every five minutes; other commands get the lake between two of them
       grocery -w demo batch run      the same in the workspace that `make demo` left
 
-    Exit code 0: all is in gold. 3: records went to quarantine, files are set aside, a topic was made anew, or reference
-    data has changes that nobody can have meant (two versions at one instant, a price of an unknown product); all else
-    is in gold.
-    1: something failed: a step of one contract (the others go on to gold), the broker let records expire before they
-    were read (all else is in gold), the quality gate (gold is not built), a
-    model or a test. With --every a failed round is told, and the next one begins; 1: a round failed, 3: one set
-    something aside.
+    Exit code 0: all is in gold. 3: records went to quarantine, files are set aside or wait since they may still be
+    written, a topic was made anew, or reference data has changes that nobody can have meant (two versions at one
+    instant, a price of an unknown product); all else is in gold. 1: something failed: a step of one contract (the
+    others go on to gold), the broker let records expire before they were read (all else is in gold), the quality gate
+    (gold is not built), a model or a test. With --every a failed round is told, and the next one begins; 1: a round
+    failed, 3: one set something aside. A file that waits counts there once it is written to between rounds.
     """
     from grocery.commands.rounds import every_so_often
     from grocery.settings import settings
@@ -356,13 +356,16 @@ def erase(
 class AtWork:
     """One command at work: a run, its Spark session once a step needs it, and what is printed.
 
-    records, open_files: set aside, the first by this run. findings: events of reference data that nobody can have
-    meant, which gold tells of since this run. recreated: topics that were made anew since the last run. failed:
-    something did, or the broker lost records unread, and the run went on.
+    records, open_files: set aside, the first by this run. waiting: files that were written to until a moment ago;
+    where runs follow each other (goes_on), those that were also written to since the run before. findings: events of
+    reference data that nobody can have meant, which gold tells of since this run. recreated: topics that were made anew
+    since the last run. failed: something did, or the broker lost records unread, and the run went on.
     """
 
-    def __init__(self, console: Console, run: Run) -> None:
+    def __init__(self, console: Console, run: Run, *, goes_on: bool = False) -> None:
         self.console = console
+        self._goes_on = goes_on
+        self._waited: dict[str, str] = {}
         self._spark: SparkSession | None = None
         self.short: bool | None = None
         self._took = 0.0
@@ -371,12 +374,12 @@ class AtWork:
     def begin(self, run: Run) -> None:
         """A run, the next one where there was one before."""
         self.run = run
-        self.records = self.open_files = self.findings = self.recreated = 0
+        self.records = self.open_files = self.waiting = self.findings = self.recreated = 0
         self.failed = False
 
     @property
     def is_aside(self) -> bool:
-        return bool(self.records or self.open_files or self.findings or self.recreated)
+        return bool(self.records or self.open_files or self.waiting or self.findings or self.recreated)
 
     def show_aside(self) -> None:
         aside = []
@@ -384,6 +387,8 @@ class AtWork:
             aside.append(f"{self.records:,} records in quarantine (`grocery quarantine list`)")
         if self.open_files:
             aside.append(f"{self.open_files:,} files (`grocery batch files`)")
+        if self.waiting:
+            aside.append(f"{self.waiting:,} files that may still be written (the next run takes them)")
         if self.findings:
             aside.append(
                 f"{self.findings:,} changes of stores, assets or products, new since this run "
@@ -487,6 +492,10 @@ class AtWork:
 
         def show(console: Console, taken: list[Taken], seconds: float) -> None:
             self.open_files += sum(len(one.open) for one in taken)
+            waits = {fate.file.key: fate.file.version for one in taken for fate in one.waiting}
+            written = [key for key, version in waits.items() if self._waited.get(key, version) != version]
+            self.waiting += len(written if self._goes_on else waits)
+            self._waited = waits
             show_taken(console, taken, seconds)
 
         self._found("files", contracts, work, show)
@@ -760,20 +769,19 @@ def show_loaded(console: Console, loaded: list[Loaded], seconds: float) -> None:
 
 def show_taken(console: Console, taken: list[Taken], seconds: float) -> None:
     """What the landed files came to, and which are not loaded."""
-    from batch_jobs.landing import LOADED, SET_ASIDE, WAITING
+    from batch_jobs.landing import LOADED, SET_ASIDE
 
-    loaded, waiting = (sum(one.count(state) for one in taken) for state in (LOADED, WAITING))
+    loaded, waits = sum(one.count(LOADED) for one in taken), [fate for one in taken for fate in one.waiting]
     known = sum(fate.known for one in taken for fate in one.fates)
     aside = [fate for one in taken for fate in one.fates if fate.state == SET_ASIDE and not fate.known]
     stands = [fate for one in taken for fate in one.open if fate.known]
-    counts = f"{loaded:,} loaded, {len(aside):,} set aside, {waiting:,} waiting, {known:,} known from before"
+    counts = f"{loaded:,} loaded, {len(aside):,} set aside, {len(waits):,} waiting, {known:,} known from before"
     console.print(
-        f"files: {sum(one.rows for one in taken):,} new records; of {loaded + len(aside) + waiting + known:,} files "
+        f"files: {sum(one.rows for one in taken):,} new records; of {loaded + len(aside) + len(waits) + known:,} files "
         f"{counts}, {seconds:.0f} s",
         highlight=False,
         soft_wrap=True,
     )
-    waits = [fate for one in taken for fate in one.fates if fate.state == WAITING]
     for word, fates in (("set aside", aside), ("set aside before", stands), ("waiting", waits)):
         for fate in fates[:_SHOWN]:
             line = f"  [yellow]{word}[/yellow] {escape(fate.file.key)} {escape(fate.reason or '')}"

@@ -51,7 +51,7 @@ def every_so_often(every: str, ways: list[Way], accept: bool, aside_exit: int) -
         if accept:
             raise ValueError("--accept lets pass what somebody has looked at; it does not go with --every")
     console, lake, stop = Console(), settings().lake_path, Event()
-    at_work = AtWork(console, new_run(lake))
+    at_work = AtWork(console, new_run(lake), goes_on=True)
     at_work.short = False  # it runs for long, so that compiling hot code thoroughly pays
 
     def say(words: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from batch_jobs.broker import Broker
 from batch_jobs.bronze import Loaded
 from batch_jobs.erasure import Cleaned, Erasure, NotErased
 from batch_jobs.errors import LakeError
-from batch_jobs.landing import SET_ASIDE, Fate, FilesSetAside, Landed, Taken
+from batch_jobs.landing import SET_ASIDE, WAITING, Fate, FilesSetAside, Landed, Taken
 from batch_jobs.maintenance import Kept
 from batch_jobs.quality import Checked, Finding, GateClosed, Verdict
 from batch_jobs.quarantine import Choice, Replayed
@@ -95,11 +96,11 @@ def test_an_argument_that_is_missing_is_named(script, words, capsys):
 
 def test_a_file_that_is_set_aside_fails_the_job_by_name_once_the_others_are_loaded(monkeypatch, capsys):
     file = Landed("stores/a.gz", "s3://landing/stores/a.gz", 9, datetime(2026, 10, 5, tzinfo=UTC), "etag")
-    asked = []
+    asked, waits = [], []
 
     def load(spark, run, landing, contracts, *, strays, accept):
         asked.append((spark, run.lake, landing, [one.name for one in contracts], strays, accept))
-        return [Taken("stores", [Fate(file, SET_ASIDE, reason="truncated: …", accepted=accept)])]
+        return [Taken("stores", [Fate(file, SET_ASIDE, reason="truncated: …", accepted=accept), *waits])]
 
     monkeypatch.setattr(files, "given", lambda: "session")
     monkeypatch.setattr(files, "land", load)
@@ -109,6 +110,9 @@ def test_a_file_that_is_set_aside_fails_the_job_by_name_once_the_others_are_load
     assert capsys.readouterr().out == "files stores: 0 new records of 0 files\n"
     files.main([*words, "--accept", "true"])
     assert asked[1] == ("session", LAKE, "s3://landing", ["stores"], False, True)
+    waits.append(Fate(replace(file, key="stores/b.gz"), WAITING, reason="changed: …"))
+    with pytest.raises(FilesSetAside, match=r"^stores/b.gz changed: …$"):
+        files.main([*words, "--accept", "true"])
 
 
 @pytest.fixture

@@ -154,9 +154,20 @@ def test_files_without_a_landing_says_what_to_set(grocery):
     assert "GROCERY_LANDING is not set" in result.output
 
 
-@pytest.mark.parametrize(("fates", "exit_code"), [([CUT], 3), ([a_fate("a.gz", WAITING, reason="young: …")], 0)])
-def test_a_run_goes_on_to_gold_past_files_that_are_set_aside_and_its_exit_code_says_so(
-    grocery, monkeypatch, fates, exit_code
+YOUNG = a_fate("a.gz", WAITING, reason="young: …")
+
+
+@pytest.mark.parametrize(
+    ("fates", "exit_code", "told"),
+    [
+        ([CUT], 3, "set aside: 1 files (`grocery batch files`)\n"),
+        ([YOUNG], 3, "set aside: 1 files that may still be written (the next run takes them)\n"),
+        ([CUT, YOUNG], 3, "set aside: 1 files (`grocery batch files`), 1 files that may still be written"),
+        ([a_fate("0.gz", LOADED, rows=7)], 0, "7 new records"),
+    ],
+)
+def test_a_run_goes_on_to_gold_past_files_that_are_not_loaded_and_its_exit_code_says_so(
+    grocery, monkeypatch, fates, exit_code, told
 ):
     built = []
     monkeypatch.setattr(batch.AtWork, "spark", None)
@@ -169,8 +180,9 @@ def test_a_run_goes_on_to_gold_past_files_that_are_set_aside_and_its_exit_code_s
     result = grocery("batch", "run", "--by", "files")  # the broker is away, and not asked
     assert result.exit_code == exit_code, result.output
     assert built == [1]
+    assert told in result.output
     assert grocery("batch", "files").exit_code == exit_code
-    assert ("set aside: 1 files" in result.output) == (exit_code == 3)
+    assert grocery("batch", "files", "--set-aside-exit", "0").exit_code == 0
 
 
 @pytest.fixture

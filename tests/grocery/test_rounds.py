@@ -10,12 +10,15 @@ from threading import Event, Thread
 import pytest
 from typer.testing import CliRunner
 
+from batch_jobs import landing
 from batch_jobs.errors import BrokerError
+from batch_jobs.landing import LOADED, WAITING, Fate, Landed, Taken
 from batch_jobs.run import lease
 from grocery.cli import app
 from grocery.commands import batch, rounds
 from grocery.commands.rounds import ASIDE, FAILED, FINE, Stopped, repeat
 from grocery.settings import settings
+from tests.batch_jobs.bronze_rows import NOON
 
 
 @pytest.fixture
@@ -117,6 +120,25 @@ def test_the_exit_code_says_that_a_round_set_something_aside(lake, monkeypatch, 
     for words, exit_code in (((), 3), (("--set-aside-exit", "0"), 0)):
         Steps(monkeypatch, [what, ended_by(signal.SIGTERM, "bronze")])
         assert run_every(*words).exit_code == exit_code
+
+
+@pytest.mark.parametrize(("sizes", "told"), [((9, 9, None), FINE), ((9, 12, 15), ASIDE)])
+def test_a_young_file_is_no_news_to_rounds_and_one_that_goes_on_being_written_is(lake, monkeypatch, sizes, told):
+    """sizes: of the file that waits, in each round; None: it has been loaded."""
+
+    def taken(size):
+        file = Landed("stores/a.ndjson", "file:/in/stores/a.ndjson", size or 9, NOON, None)
+        return [Taken("stores", [Fate(file, WAITING if size else LOADED, reason="young: …")])]
+
+    left = list(sizes)
+    Steps(monkeypatch, [*[fine] * len(sizes), ended_by(signal.SIGTERM, "silver")])
+    monkeypatch.setenv("GROCERY_LANDING", "in")
+    settings.cache_clear()
+    monkeypatch.setattr(landing, "land", lambda *_, **__: taken(left.pop(0) if left else None))
+    result = run_every()
+    assert f"round 1: {FINE}" in result.output, result.output
+    assert all(f"round {number}: {told}" in result.output for number in (2, 3)), result.output
+    assert result.exit_code == (0 if told == FINE else 3)
 
 
 def test_the_lake_is_free_between_two_rounds(lake, monkeypatch):
