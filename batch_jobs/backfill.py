@@ -3,6 +3,8 @@
     check that bronze holds the span -> judge its records -> compare with what is there -> write what differs
     -> check the counts -> account
 
+Where several contracts are asked for, the first step is done for all of them before anything is written of one.
+
 The span's records are those whose event is of its days, and those that arrived in them and are set aside or were. Where
 an id of theirs is on other dates as well, all records of that id are judged with them, as silver would have done had
 all of them come at once: the smallest coordinates stand. What is as it should be is left alone and keeps its
@@ -20,12 +22,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from batch_jobs import silver, tables
-from batch_jobs.errors import CountsDontAddUp, LakeError, NotHeld
+from batch_jobs.errors import BatchError, CountsDontAddUp, LakeError, NotHeld
 from batch_jobs.maintenance import EXPIRED, reached
 from batch_jobs.quarantine import REPLAYED
 from batch_jobs.run import Run, in_parallel, unless_in_the_way
@@ -95,6 +97,15 @@ class Backfilled:
             )
 
 
+class Refused(LakeError):
+    """Of several contracts the days of one or more cannot be made again, so none were."""
+
+    def __init__(self, error: BatchError, others: list[str]) -> None:
+        left = f"\nNothing was changed of the others either: {', '.join(others)}; ask for these alone" if others else ""
+        super().__init__(f"{error}{left}")
+        self.failures = error.failures
+
+
 Progress = Callable[[Contract, str], None]
 """(contract, which of STEPS begins)"""
 
@@ -109,16 +120,19 @@ def backfill(
     on_step: Progress | None = None,
     on_done: Callable[[Backfilled], None] | None = None,
 ) -> list[Backfilled]:
-    """Some contracts at a time. Silver must have been built before. Raises NotHeld, CountsDontAddUp, LakeError,
-    BatchError.
+    """Some contracts at a time. Silver must have been built before. Raises NotHeld (of several contracts Refused),
+    CountsDontAddUp, LakeError, BatchError. Where one fails later, what the others did is recorded, and in `results`.
 
     dry_run: say what would differ, and write nothing. No erasure may be at work on the lake meanwhile.
     """
+    contracts = list(contracts)
 
     def work(item: Contract) -> Backfilled:
         told = (lambda step: on_step(item, step)) if on_step else lambda _: None
         return unless_in_the_way(lambda: _backfill(spark, run, item, span, dry_run, told))
 
+    if len(contracts) > 1 and not dry_run:
+        _check_all(spark, run, contracts, span)
     done: list[Backfilled] = []
     try:
         done = in_parallel("backfill", contracts, work, on_done)
@@ -134,21 +148,14 @@ def backfill(
 def _backfill(
     spark: SparkSession, run: Run, item: Contract, span: Span, dry_run: bool, told: Callable[[str], None]
 ) -> Backfilled:
-    layout, aside = tables.silver_layout(run.lake, item), tables.quarantine_layout(run.lake, item)
     told(STEPS[0])
-    # Bronze last: whatever stands in these versions of the others was in bronze by then.
-    target, kept = tables.snapshot(spark, layout.path), tables.snapshot(spark, aside.path)
-    source = tables.snapshot(spark, tables.path_of(run.lake, "bronze", item.table))
-    if source is None or source.untouched:
-        raise NotHeld(_EMPTY.format(name=item.name, span=span))
-    if target is None or reached(spark, run.lake, item, source) is None:
-        raise LakeError(f"{layout.path}: not built from this bronze yet; run `grocery batch silver` first")
+    look = _look_at(spark, run, item, span)
+    layout, aside = look.layout, look.aside
     if not dry_run:
         target, kept = tables.ensure(spark, layout), tables.ensure(spark, aside)
         source = tables.snapshot(spark, tables.path_of(run.lake, "bronze", item.table))
-    result = Backfilled(item.name, silver_id=target.id, bronze_id=source.id)
-    look = _Look(spark, run, item, span, layout, aside, target, kept, source)
-    check_reach(look)
+        look = replace(look, target=target, kept=kept, source=source)
+    result = Backfilled(item.name, silver_id=look.target.id, bronze_id=look.source.id)
 
     told(STEPS[1])
     received, rows = _records(look)
@@ -251,7 +258,42 @@ class _Look:
 # ---- does bronze hold it
 
 
-def check_reach(look: _Look) -> None:
+def _check_all(spark: SparkSession, run: Run, contracts: list[Contract], span: Span) -> None:
+    """Raises Refused unless the span can be made again of each contract."""
+
+    def work(item: Contract) -> str:
+        look = _look_at(spark, run, item, span)
+        rows = look.silver.where(span.has("event_date")).select(*_AT, "event_date")
+        _check_held(look, rows, "silver", "event_date")
+        if (aside := look.quarantine) is not None:
+            rows = aside.where(span.has("arrived_date")).select(*_AT, "arrived_date")
+            _check_held(look, rows, "quarantine", "arrived_date")
+        return item.name
+
+    try:
+        in_parallel("backfill", contracts, work)
+    except BatchError as error:
+        raise Refused(error, error.results) from error.__cause__
+
+
+def _look_at(spark: SparkSession, run: Run, item: Contract, span: Span) -> _Look:
+    """The tables as they are. Raises NotHeld, and LakeError where silver was not built from them; writes nothing."""
+    layout, aside = tables.silver_layout(run.lake, item), tables.quarantine_layout(run.lake, item)
+    # Bronze last: whatever stands in these versions of the others was in bronze by then.
+    target, kept = tables.snapshot(spark, layout.path), tables.snapshot(spark, aside.path)
+    source = tables.snapshot(spark, tables.path_of(run.lake, "bronze", item.table))
+    if source is None or source.untouched:
+        raise NotHeld(_EMPTY.format(name=item.name, span=span))
+    if target is None or reached(spark, run.lake, item, source) is None:
+        raise LakeError(
+            f"{layout.path}: not built from this bronze yet, so nothing was changed; run `grocery batch silver` first"
+        )
+    look = _Look(spark, run, item, span, layout, aside, target, kept, source)
+    _check_reach(look)
+    return look
+
+
+def _check_reach(look: _Look) -> None:
     """Raises NotHeld where the span begins before what bronze holds: what silver has of it could not be made again."""
     from pyspark.sql import functions as f
 
@@ -265,16 +307,22 @@ def check_reach(look: _Look) -> None:
     if expired := _expired(look):
         raise NotHeld(
             f"{name} begins with {begins}, older records expired ({expired:,} by now; x-retention {item.retention}); "
-            f"silver's older days can only stay as they are: begin with --from {begins} or later"
+            f"silver's older days can only stay as they are, and nothing was changed: begin with --from {begins} or "
+            "later"
         )
     # Nothing has gone: what came late, or holds since long ago, is all there.
     oldest = look.silver.agg(f.min("event_date")).first()[0]
     begins = min(begins, oldest or begins)
     if span.first < begins:
-        raise NotHeld(f"{name} has nothing from before {begins}; begin with --from {begins} or later")
+        raise NotHeld(
+            f"{name} has nothing from before {begins}; begin with --from {begins} or later; nothing was changed"
+        )
 
 
-_EMPTY = "backfill {name} from {span}: bronze is empty; load it with `grocery batch run`, `bronze` or `files`"
+_EMPTY = (
+    "backfill {name} from {span}: bronze is empty; load it with `grocery batch run`, `bronze` or `files`; nothing was "
+    "changed"
+)
 
 
 def _expired(look: _Look) -> int:

@@ -284,8 +284,9 @@ def backfill(
       grocery batch backfill --topic sensor-readings --from 2026-10-01 --to 2026-10-07 --dry-run
       grocery batch backfill --topic sensor-readings --from 2026-10-01 --to 2026-10-07
 
-    Exit code 1: bronze does not hold these days (any more), which is said with the first day it does hold; or the
-    quality gate, a model or a test failed. 3: records were set aside that were not before. docs/backfill.md has more.
+    Exit code 1: bronze does not hold these days of a topic (any more), which is said with the first day it does
+    hold, and then nothing is changed of any; one topic failed later, and the others go on to gold; or the quality
+    gate, a model or a test failed. 3: records were set aside that were not before. docs/backfill.md has more.
     """
     from batch_jobs.backfill import Span
     from grocery.gateway import clear_errors
@@ -516,6 +517,7 @@ class AtWork:
 
     def backfill(self, contracts: tuple[Contract, ...], span: Span, dry_run: bool) -> None:
         from batch_jobs.backfill import STEPS, backfill
+        from batch_jobs.errors import BatchError
 
         spark = self.spark
 
@@ -532,7 +534,13 @@ class AtWork:
             self.records += 0 if dry_run else sum(one.set_aside for one in found)
             show_backfilled(console, found, span, seconds, dry_run=dry_run)
 
-        self._found("backfill", contracts, work, show)
+        try:
+            self._found("backfill", contracts, work, show)
+        except BatchError as error:
+            if dry_run or not error.results:
+                raise
+            with self.going_on():  # what was written of the others goes on to gold
+                raise
 
     def quality(self, contracts: tuple[Contract, ...], accept: bool) -> None:
         from batch_jobs.quality import quality

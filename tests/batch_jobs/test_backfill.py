@@ -301,6 +301,25 @@ def test_a_row_whose_record_bronze_does_not_have_is_not_thrown_away(spark, small
     assert len(silver_of(spark, small)) == 3
 
 
+def test_where_one_of_two_contracts_is_refused_the_other_is_not_changed_either(spark, small):
+    other = replace(LANES, name="lane-copies")
+    receive(spark, small, [on(MONDAY, 1), on(MONDAY, 2)], item=other)
+    silver.silver(spark, a_run(small, "r2"), [other])
+    sql(spark, small, "silver", "DELETE FROM {} WHERE event_id = 'lane-4'")
+    spark.sql(f"DELETE FROM delta.`{small}/bronze/lane_copies` WHERE offset = 1")
+    before, both = versions(spark, small), [LANES, other]
+    none = ".* nothing from before 2026-10-05; .*; nothing was changed"
+    for first, why in (
+        (MONDAY, "lane-copies .*: bronze holds no record of 1 rows .*so nothing was changed.*\n.*: lane-status; ask"),
+        (MONDAY - DAY, f"lane-status {none}.*\n.*lane-copies {none}"),
+    ):
+        with pytest.raises(LakeError, match=why) as told:
+            backfill.backfill(spark, a_run(small, "b1"), both, Span(first, MONDAY))
+        assert ("Nothing was changed of the others either" in str(told.value)) == (first == MONDAY)
+        assert told.value.results == []
+    assert versions(spark, small) == before
+
+
 @pytest.mark.system
 def test_a_silver_run_that_comes_in_between_keeps_its_rows_and_the_backfill_its_own(spark, small, monkeypatch):
     sql(spark, small, "silver", "DELETE FROM {} WHERE event_id IN ('lane-2', 'lane-4')")

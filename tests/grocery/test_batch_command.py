@@ -300,6 +300,21 @@ def test_days_that_bronze_does_not_hold_end_a_backfill_before_gold(grocery, mend
     assert "Traceback" not in result.output
 
 
+def test_what_one_topic_fails_at_after_the_check_keeps_the_other_from_nothing(grocery, mended, monkeypatch):
+    busy = LakeError("backfill stores: No space left on device; free some space and run again")
+
+    def fail(*_, **__):
+        raise of_one(busy, [Backfilled("sensor-readings", 9, 9, added=2)])
+
+    monkeypatch.setattr(backfill, "backfill", fail)
+    words = ("batch", "backfill", "-t", "sensor-readings", "-t", "stores", *DAYS)
+    result = grocery(*words)
+    assert (result.exit_code, mended[1]) == (1, ["gate", "gold"]), result.output
+    assert "error backfill stores: No space left on device" in result.output
+    assert grocery(*words, "--dry-run").exit_code == 1
+    assert mended[1] == ["gate", "gold"]
+
+
 def test_days_in_the_wrong_order_and_a_topic_that_is_not_there_are_named(grocery, mended):
     result = grocery("batch", "backfill", "--topic", "stores", "--from", "2026-10-07", "--to", "2026-10-05")
     assert result.exit_code == 1
