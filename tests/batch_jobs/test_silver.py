@@ -10,6 +10,7 @@ import pytest
 from batch_jobs import silver, tables
 from batch_jobs.errors import CountsDontAddUp, LakeError
 from batch_jobs.silver import Curated
+from grocery.settings import PROJECT
 from schemas.contract import all_contracts, contract
 from tests.batch_jobs.bronze_rows import NOON, READINGS, a_run, reading, receive, versions
 from tests.batch_jobs.in_the_way import in_the_way
@@ -190,15 +191,27 @@ def test_a_run_killed_before_it_was_recorded_is_done_again_and_the_counts_are_ri
 
 
 @pytest.mark.system
-def test_a_silver_table_that_was_deleted_is_built_again_from_bronze(spark, tmp_path):
+def test_a_silver_table_that_was_deleted_is_built_again_from_bronze_and_the_documented_sum_counts_its_rows_once(
+    spark, tmp_path
+):
     import shutil
 
-    receive(spark, tmp_path, [reading(1)])
+    receive(spark, tmp_path, [reading(1), "{broken"])
     silver.silver(spark, a_run(tmp_path), [READINGS])
-    receive(spark, tmp_path, [reading(2)], first_offset=1)
+    receive(spark, tmp_path, [reading(2)], first_offset=2)
     shutil.rmtree(tmp_path / "silver" / READINGS.table)
+    shutil.rmtree(tmp_path / "quarantine" / READINGS.table)
     (done,) = silver.silver(spark, a_run(tmp_path, "r2"), [READINGS])
-    assert (done.rows, done.inserted) == (2, 2)
+    assert (done.rows, done.inserted, done.quarantined) == (3, 2, 1)
+    receive(spark, tmp_path, [reading(3)], first_offset=3)
+    silver.silver(spark, a_run(tmp_path, "r3"), [READINGS])
+
+    path = tables.dispositions_layout(str(tmp_path)).path
+    assert tables.read(spark, path).agg({"rows": "sum"}).first()[0] == 6, "each table's own rows"
+    text = (PROJECT / "docs" / "quarantine.md").read_text("utf-8")
+    query = text.partition("```sql\n")[2].partition("```")[0].replace("FROM dispositions", f"FROM delta.`{path}`")
+    found = {row.disposition: row.bronze_rows for row in spark.sql(query).collect()}
+    assert found == {"inserted": 3, "duplicate": 0, "quarantined": 1}
 
 
 def test_where_all_is_new_no_record_is_looked_for(spark, tmp_path, monkeypatch):
