@@ -43,7 +43,10 @@ COMMIT_BYTES, COMMIT_FILES = 1024**3, 1_000
 STRAYS = "-"
 """In the place of the contract: files that belong to none."""
 
-_NO_CONTRACT = "no_contract"
+_NO_CONTRACT, _UNREADABLE = "no_contract", "unreadable"
+_AGAIN = (_NO_CONTRACT, _UNREADABLE)
+"""Reasons that may be gone by the next run, though the file is what it was. Nothing of it was read: its time and size
+stand for an etag."""
 _NEW = ("", "", False, "")
 _BEGUN = re.compile(r"-(\d{4}(?:-\d\d){5})-[^/]*")
 _ROWS = """topic string, topic_id string, arrived_at timestamp, line long, place int, value binary"""
@@ -84,7 +87,7 @@ class Landed:
     @property
     def version(self) -> str:
         """What can be had of a file without its bytes, in place of an etag."""
-        return f"{self.modified_ms}-{self.size}"
+        return _version(self.modified_ms, self.size)
 
     @property
     def arrived_at(self) -> datetime:
@@ -137,6 +140,10 @@ class Taken:
                 f"files {self.contract}: {len(listed)} files, but {len(self.fates)} states of {len(states)}; nothing "
                 "of this run is recorded, the next one looks at all of them again"
             )
+
+
+def _version(modified_ms: int, size: int) -> str:
+    return f"{modified_ms}-{size}"
 
 
 def begun_at(key: str) -> datetime | None:
@@ -243,7 +250,8 @@ def survey(spark: SparkSession, landing: str, topics: Iterable[str] | None) -> l
 @dataclass(frozen=True, slots=True)
 class History:
     """What audit.files says. states: (key, etag) -> the newest state, its reason, whether it was accepted, and the id
-    of the bronze table; etags: (key, size, ms since 1970) -> etag, so that no file in a folder is hashed twice."""
+    of the bronze table; etags: (key, size, ms since 1970) -> etag, so that no file in a folder is hashed twice; not of
+    files whose bytes nobody has read."""
 
     states: dict[tuple[str, str], tuple[str, str, bool, str]]
     etags: dict[tuple[str, int, int], str]
@@ -266,7 +274,8 @@ def history(spark: SparkSession, lake: str) -> History:
     states, etags = {}, {}
     for row in newest.collect():
         states[row.object_key, row.etag] = (row.state, row.reason or "", row.accepted, row.bronze_id)
-        etags[row.object_key, row.bytes, row.modified_ms] = row.etag
+        if row.etag != _version(row.modified_ms, row.bytes):
+            etags[row.object_key, row.bytes, row.modified_ms] = row.etag
     return History(states, etags)
 
 
@@ -309,7 +318,7 @@ class _AtHand:
         """Of a contract whose files could not be worked on: those that an earlier run has set aside."""
         result = Taken(item.name)
         for file in listed:
-            file = replace(file, etag=file.etag or self.before.etags.get((file.key, file.size, file.modified_ms)))
+            file = replace(file, etag=file.etag or self._known_etag(file) or file.version)
             state, reason, accepted, _ = self.before.states.get((file.key, file.etag), _NEW)
             if state == SET_ASIDE:
                 result.fates.append(Fate(file, SET_ASIDE, reason=reason, known=True, accepted=accepted))
@@ -320,7 +329,6 @@ class _AtHand:
         result = Taken(STRAYS)
         for file in others:
             what = f"no contract has the topic {file.topic}" if "/" in file.key else "it lies in no topic's folder"
-            # Its time stands for an etag: none of its bytes are read.
             file = file if file.etag else replace(file, etag=file.version)
             reason = f"{_NO_CONTRACT}: {what}; add the contract, or let the sender write it to another place"
             result.fates.append(self._set_aside(file, reason))
@@ -333,23 +341,26 @@ class _AtHand:
             minutes = SETTLED.total_seconds() / 60
             return Fate(file, WAITING, reason=f"young: written to less than {minutes:.0f} minutes ago")
         if in_folder:
-            etag = self.before.etags.get((file.key, file.size, file.modified_ms))
             try:
-                file = replace(file, etag=etag or _sha256(file.path))
+                file = replace(file, etag=self._known_etag(file) or _sha256(file.path))
             except FileNotFoundError:
                 return Fate(file, WAITING, reason="gone: it was removed while the run was at it")
             except OSError as error:
-                return Fate(file, SET_ASIDE, reason=_unreadable(error.strerror), accepted=self.accept)
+                return self._set_aside(replace(file, etag=file.version), _unreadable(error.strerror))
         state, reason, _, into = self.before.states.get((file.key, file.etag), _NEW)
         if state == LOADED and into == bronze_id:
             return Fate(file, LOADED, known=True)
-        if state == SET_ASIDE and not reason.startswith(_NO_CONTRACT):  # it has one now
+        if state == SET_ASIDE and not reason.startswith(_AGAIN):
             return self._set_aside(file, reason)
         try:
             unpack.check_size(file.size, "as it lies there")
         except unpack.Unreadable as error:
             return self._set_aside(file, str(error))
         return file
+
+    def _known_etag(self, file: Landed) -> str | None:
+        """Of a file in a folder whose bytes an earlier run has read."""
+        return self.before.etags.get((file.key, file.size, file.modified_ms))
 
     def _set_aside(self, file: Landed, reason: str) -> Fate:
         state, before, accepted, _ = self.before.states.get((file.key, file.etag), _NEW)
@@ -379,7 +390,7 @@ class _AtHand:
             now = files.stat(self.spark, file.path)
             if now and (now.size, now.modified_at) == (file.size, file.modified_at) and file.key not in reasons:
                 why = _unreadable("Spark's log has the cause")
-                yield Fate(replace(file, etag=None), SET_ASIDE, reason=why, accepted=self.accept)
+                yield self._set_aside(replace(file, etag=file.version), why)
             else:
                 yield Fate(file, WAITING, reason="changed: it was written to while the run was at it")
 
@@ -469,7 +480,7 @@ def _sha256(path: str) -> str:
 
 
 def _unreadable(cause: str) -> str:
-    return f"unreadable: it cannot be read ({cause}); let this user read it, each run tries again"
+    return f"{_UNREADABLE}: it cannot be read ({cause}); let this user read it, each run tries again"
 
 
 def _record(spark: SparkSession, run: Run, taken: list[Taken]) -> None:

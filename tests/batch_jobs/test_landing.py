@@ -12,7 +12,7 @@ from batch_jobs.errors import BatchError, CountsDontAddUp, LakeError
 from batch_jobs.landing import LOADED, SET_ASIDE, Fate, Landed, LandingError, Taken
 from schemas.contract import contract
 from tests.batch_jobs.bronze_rows import NOON, READINGS, a_run, reading, receive, versions
-from tests.fixtures.landing import BEGUN, land, put
+from tests.fixtures.landing import BEGUN, LONG_AGO, land, put
 
 KEY = "sensor-readings/2026/10/05/12/grocery-1-2026-10-05-12-03-44-8d1f.gz"
 
@@ -115,6 +115,33 @@ def test_bad_files_are_set_aside_by_name_and_the_others_are_loaded(spark, tmp_pa
     taken, strays = landing.land(spark, a_run(tmp_path / "lake", "r3"), str(tmp_path / "in"), [READINGS])
     assert all(fate.known for fate in taken.fates + strays.fates)
     assert (taken.open, strays.open) == ([], [])
+
+
+@pytest.mark.integration
+def test_a_file_that_cannot_be_read_is_accepted_until_it_changes_and_loaded_once_it_can_be_read(
+    spark, tmp_path, monkeypatch
+):
+    locked = put(tmp_path / "in/sensor-readings/locked.ndjson", json.dumps(reading(1)).encode())
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as without_right:
+        without_right.setattr(landing, "_sha256", refuse)
+        first = load(spark, tmp_path)
+        assert [fate.reason[:10] for fate in first.open] == ["unreadable"]
+        again = load(spark, tmp_path, "r2")
+        assert [(fate.known, fate.accepted) for fate in again.open] == [(True, False)]
+        assert load(spark, tmp_path, "r3", accept=True).open == []
+        accepted = load(spark, tmp_path, "r4")
+        assert (accepted.open, states(accepted)) == ([], {locked.name: ("set_aside", 0, True)})
+        assert [row.run_id for row in audited(spark, tmp_path)] == ["r1", "r3"]
+        put(locked, json.dumps(reading(22)).encode(), LONG_AGO + 1)
+        assert len(load(spark, tmp_path, "r5").open) == 1
+    # The right is given: the file is what it was.
+    taken = load(spark, tmp_path, "r6")
+    assert states(taken) == {locked.name: ("loaded", 1, False)}
+    assert len(rows(spark, tmp_path)[0].topic_id.partition("@")[2]) == 64, "known by its bytes"
 
 
 @pytest.mark.system
