@@ -14,7 +14,7 @@ import pytest
 import glue
 from batch_jobs.backfill import Backfilled, Span
 from batch_jobs.broker import Broker
-from batch_jobs.bronze import Loaded
+from batch_jobs.bronze import Loaded, RecordsLost
 from batch_jobs.erasure import Cleaned, Erasure, NotErased
 from batch_jobs.errors import LakeError
 from batch_jobs.landing import SET_ASIDE, WAITING, Fate, FilesSetAside, Landed, Taken
@@ -53,7 +53,7 @@ def bronze_calls(monkeypatch):
 
     def load(spark, broker, run, contracts):
         calls.append((spark, broker, run.lake, [one.name for one in contracts]))
-        return [Loaded("stores", 3, ["topic stores was recreated"])]
+        return [Loaded("stores", 3, recreated=1, notes=["topic stores was recreated"])]
 
     monkeypatch.setattr(bronze, "given", lambda: "session")
     monkeypatch.setattr(bronze, "survey", lambda where, topics: Broker(where, "c", dict.fromkeys(topics, "id"), {}, {}))
@@ -74,6 +74,13 @@ def test_bronze_of_some_contracts(bronze_calls):
     bronze.main(["--lake", LAKE, "--kafka", "b:9092", "--contracts", "stores,lane-status", *FROM_GLUE])
     assert bronze_calls[0][3] == ["stores", "lane-status"]
     assert set(bronze_calls[0][1].ids) == {"stores", "lane-status"}
+
+
+def test_what_kafka_lost_unread_fails_the_bronze_job_once_the_rest_is_loaded(bronze_calls, monkeypatch, capsys):
+    monkeypatch.setattr(bronze, "bronze", lambda *_: [Loaded("stores", 3), Loaded("orders", 1, lost=2)])
+    with pytest.raises(RecordsLost, match="orders: 2 records expired unread"):
+        bronze.main(["--lake", LAKE, "--kafka", "b:9092"])
+    assert "bronze stores: 3 new records" in capsys.readouterr().out
 
 
 def test_a_contract_that_is_not_there_ends_the_job_by_name(bronze_calls):

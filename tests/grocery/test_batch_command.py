@@ -231,6 +231,19 @@ def test_a_run_that_set_records_aside_ends_in_gold_and_its_exit_code_says_so(gro
     assert grocery("batch", "run", "--set-aside-exit", "99").exit_code == 99
 
 
+@pytest.mark.parametrize(("what", "codes"), [("lost", (1, 1)), ("recreated", (3, 0))])
+def test_what_bronze_could_not_read_any_more_is_told_in_the_exit_code_and_the_rest_is_in_gold(
+    grocery, steps, what, codes
+):
+    steps.outcomes["bronze"] = [bronze.Loaded("stores", 7, notes=["offsets 2 to 3 expired"], **{what: 2})]
+    result = grocery("batch", "run")
+    assert (result.exit_code, steps.begun) == (codes[0], ALL)
+    assert "stores offsets 2 to 3 expired" in result.output
+    assert ("2 topics were made anew" in result.output) == (what == "recreated")
+    for words in (("run",), ("bronze",)):
+        assert grocery("batch", *words, "--set-aside-exit", "0").exit_code == codes[1]
+
+
 def test_what_one_contract_fails_at_keeps_the_others_from_nothing_and_is_named(grocery, steps):
     busy = LakeError("bronze orders: someone else wrote the same table at the same time; run again")
     steps.outcomes["bronze"] = of_one(busy, [bronze.Loaded("stores", 7)])
