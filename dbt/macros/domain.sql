@@ -71,3 +71,12 @@ cast(round({{ quotient('100 * (' ~ part ~ ')', whole) }}, 2) as decimal(18, 2))
         {%- endfor %}
     )
 {%- endmacro %}
+
+{#- Condition: the receipt's number is no other's in its store (int_repeated_receipt). -#}
+{% macro counts(receipt) -%}
+not exists (
+        select 1
+        from {{ ref('int_repeated_receipt') }} as repeated
+        where repeated.event_id = {{ receipt }}.event_id
+    )
+{%- endmacro %}

@@ -162,7 +162,7 @@ def gold(full: Full = False, aside_exit: SetAsideExit = SET_ASIDE_EXIT) -> None:
     Facts of days that `grocery batch maintain` let expire are taken over from the gold that was there.
 
     Refuses while a critical expectation of the quality gate stands open. Exit code 1: a model or a test failed; then
-    the old gold stays. 3: reference data has changes that nobody can have meant and that the gold before did not tell
+    the old gold stays. 3: reference data or receipts that nobody can have meant and that the gold before did not tell
     of; `grocery query "FROM rpt_reference_quality"` has them.
     """
     with spark_run() as at_work:
@@ -392,7 +392,7 @@ class AtWork:
             aside.append(f"{self.waiting:,} files that may still be written (the next run takes them)")
         if self.findings:
             aside.append(
-                f"{self.findings:,} changes of stores, assets or products, new since this run "
+                f"{self.findings:,} changes of stores, assets or products, or receipts, new since this run "
                 '(`grocery query "FROM rpt_reference_quality"`)'
             )
         if self.recreated:

@@ -123,7 +123,8 @@ def differences(path: Path, other: Path, but: str = "made_by") -> dict[str, tupl
 
 def test_portions_in_any_order_make_the_gold_that_all_of_it_makes_at_once(grown):
     told = run(grown, "at-once.duckdb", full=True).findings
-    assert told.keys() == {"price of an unknown product", "two versions at one instant"}, "none of them told before"
+    told_at_first = {"price of an unknown product", "receipt number given twice", "two versions at one instant"}
+    assert told.keys() == told_at_first, "none of them told before"
     assert differences(grown / "gold.duckdb", grown / "at-once.duckdb") == {}
 
 
@@ -173,6 +174,37 @@ def test_a_few_new_rows_rewrite_what_they_touch_and_nothing_else(grown, marked):
         "main_intermediate.int_receipt_tender": "transaction_id, 1",
     }
     assert {table: found for table in MARKS if (found := rewritten(marked, table, columns.get(table, "*")))} == touched
+
+
+def test_an_earlier_receipt_that_comes_later_takes_the_number_and_what_the_other_one_undid_stands_again(grown):
+    line = {"line_no": 1, "plu": "4011", "quantity": 1.0, "unit_price": 100, "discount": 0, "tax": 0, "amount": 100}
+    line |= {"department": "food", "voided": False}
+    fields = {"transaction_id": "same", "channel": "lane", "currency": "EUR", "total": 100}
+    fields |= {"tenders": [{"kind": "cash", "amount": 100}]}
+    more = {"lines": [line, line | {"line_no": 2}], "kind": "return", "original_transaction_id": "t6"}
+    later = ("pos-transactions", event_at("same-later", 100, "store-002", **fields, **more))
+    earlier = ("pos-transactions", event_at("same-earlier", 50, "store-002", **fields, lines=[line], kind="sale"))
+    latest = ("pos-transactions", event_at("same-latest", 150, "store-002", **fields, **more))
+    gold = grown / "same" / "gold.duckdb"
+    gold.parent.mkdir()
+    shutil.copyfile(grown / "gold.duckdb", gold)
+    facts = {
+        "fct_basket": "transaction_id = 'same'",
+        "fct_sale_line": "transaction_id = 'same'",
+        "int_receipt_tender": "transaction_id = 'same'",
+        "main.fct_basket": "transaction_id = 't6' AND returns > 0",
+    }
+    stands = "SELECT count(*) FROM {} WHERE store_id = 'store-002' AND {}"
+    steps = ((later, [1, 2, 1, 1]), (earlier, [1, 1, 1, 0]), (latest, [1, 1, 1, 0]))
+    for number, (receipt, counts) in enumerate(steps):
+        append_silver(grown / "lake", [receipt], f"2026-11-24T08:00:0{number}.000Z")
+        assert not run(grown, "same/gold.duckdb").from_nothing
+        with connect(gold) as connection:
+            connection.sql("SET search_path = 'main,main_intermediate'")
+            told = [connection.sql(stands.format(*fact)).fetchone()[0] for fact in facts.items()]
+        assert told == counts, receipt
+    run(grown, "same-at-once.duckdb", full=True)
+    assert differences(gold, grown / "same-at-once.duckdb") == {}
 
 
 def test_a_warehouse_whose_silver_lost_rows_builds_nothing_and_says_what_to_do(grown, tmp_path, monkeypatch):

@@ -25,6 +25,8 @@ select
     {{ struct_field('line', 'voided', 'boolean') }} as is_voided
 from {{ ref('stg_pos_transactions') }} as receipt
 {{ each_element('receipt.lines', 'line') }}
-{%- if goes_on() %}
-where {{ is_new('stg_pos_transactions', 'receipt') }}
-{%- endif %}
+where
+    {{ counts('receipt') }}
+    {%- if goes_on() %}
+    and {{ is_new('stg_pos_transactions', 'receipt') }}
+    {%- endif %}

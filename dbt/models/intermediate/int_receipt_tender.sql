@@ -13,9 +13,11 @@ with tenders as (
         cast({{ struct_field('tender', 'amount') }} as bigint) as amount_minor
     from {{ ref('stg_pos_transactions') }} as receipt
     {{ each_element('receipt.tenders', 'tender') }}
-    {%- if goes_on() %}
-    where {{ is_new('stg_pos_transactions', 'receipt') }}
-    {%- endif %}
+    where
+        {{ counts('receipt') }}
+        {%- if goes_on() %}
+        and {{ is_new('stg_pos_transactions', 'receipt') }}
+        {%- endif %}
 
 )
 

@@ -6,7 +6,9 @@ with new_receipts as (
 
     select store_id, transaction_id, original_transaction_id, event_date
     from {{ ref('stg_pos_transactions') }} as receipt
-    where {{ is_new('stg_pos_transactions', 'receipt') }}
+    where
+        {{ counts('receipt') }}
+        and {{ is_new('stg_pos_transactions', 'receipt') }}
         {{- ' and false' if refreshes() }}
 
 ),
@@ -25,6 +27,18 @@ touched as (
     inner join new_receipts
         on known.store_id = new_receipts.store_id
         and known.transaction_id = new_receipts.original_transaction_id
+
+    union
+
+    -- What had been undone by the receipt that had a new one's number until now.
+    select known.store_id, known.transaction_id, cast(known.event_time_utc as date), 'undone'
+    from {{ known }} as known
+    inner join {{ known }} as before
+        on known.store_id = before.store_id
+        and known.transaction_id = before.original_transaction_id
+    inner join new_receipts
+        on before.store_id = new_receipts.store_id
+        and before.transaction_id = new_receipts.transaction_id
 
     union
 

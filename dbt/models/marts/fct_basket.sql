@@ -9,15 +9,16 @@ with receipts as (
         *,
         {{ major_units('total_minor', 'currency') }} as total
     from {{ ref('stg_pos_transactions') }} as receipt
-    {%- if goes_on() %}
     where
-        event_date in (select event_date from {{ ref('int_touched_receipt') }})
+        {{ counts('receipt') }}
+        {%- if goes_on() %}
+        and event_date in (select event_date from {{ ref('int_touched_receipt') }})
         and exists (
             select 1
             from {{ ref('int_touched_receipt') }} as touched
             where touched.store_id = receipt.store_id and touched.transaction_id = receipt.transaction_id
         )
-    {%- endif %}
+        {%- endif %}
 
 ),
 
@@ -74,6 +75,7 @@ undone as (
 select
     receipts.store_id,
     receipts.transaction_id,
+    receipts.event_id,
     receipts.event_time_utc,
     {{ business_time('receipts.event_time_utc', 'store.time_zone') }},
     receipts.kind,

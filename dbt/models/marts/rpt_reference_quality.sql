@@ -66,3 +66,19 @@ where
     and priced.store_id <> 'chain'
     and of_the_chain.subject_id is null
     and (select count(*) from of_the_chain) > 0
+
+union all
+
+select
+    cast('receipt number given twice' as varchar) as finding,
+    cast('receipt' as varchar) as dimension,
+    repeated.store_id,
+    repeated.transaction_id as subject_id,
+    repeated.event_time_utc as changed_at_utc,
+    cast(null as timestamp) as arrived_at_utc,
+    repeated.event_id,
+    standing.event_id as standing_event_id
+from {{ ref('int_repeated_receipt') }} as repeated
+left join {{ ref('fct_basket') }} as standing
+    on repeated.store_id = standing.store_id
+    and repeated.transaction_id = standing.transaction_id
