@@ -3,7 +3,7 @@ with kept_cold as (
 
     select *
     from {{ ref('fct_sale_line') }}
-    where storage in ('frozen', 'chilled') and not is_voided
+    where kind = 'sale' and storage in ('frozen', 'chilled') and not is_voided
 
 ),
 
@@ -15,7 +15,9 @@ at_risk as (
     inner join {{ ref('fct_alert') }} as alert
         on line.store_id = alert.store_id
         and alert.asset_class = case line.storage when 'frozen' then 'freezer' else 'cooler' end
-        and alert.limit_kind = 'above'
+        -- Doors and defrosts have alerts of their own.
+        and alert.metric = 'temperature'
+        and alert.limit_kind in ('above', 'cumulative')
         and line.event_time_utc >= alert.starts_at_utc
         and (alert.ended_at_utc is null or line.event_time_utc < alert.ended_at_utc)
     group by line.store_id, line.transaction_id, line.line_no

@@ -3,6 +3,7 @@ can be told from what happened there."""
 
 from datetime import date
 
+import duckdb
 import pytest
 
 from batch_jobs.gold import connect, questions
@@ -45,10 +46,11 @@ ANSWERS = {
         ("store-002", 14, 60, 24, 40, 4, 1),
     ],
     "rules_that_cry_wolf": [("freezer_too_warm", 2, 0, 0, 0, None)],
-    # A receipt of 5.49 every 9 minutes, the last one brought back: 10 and 13 of them after the freezer got warm.
+    # 19 sales of 5.49, one every 9 minutes from 0 to 162; what was brought back had been sold. The freezer was warm
+    # from 60 on: until 150 in the first store (63 to 144), and to the end in the other one (63 to 162).
     "sales_while_too_warm": [
-        ("store-002", "frozen", "EUR", 98.82, 60.39, 13),
-        ("store-001", "frozen", "USD", 98.82, 54.90, 10),
+        ("store-002", "frozen", "EUR", 104.31, 65.88, 12),
+        ("store-001", "frozen", "USD", 104.31, 54.90, 10),
     ],
     # Two come in a minute.
     "visitors_who_buy": [
@@ -68,3 +70,38 @@ def test_an_analysts_question_has_the_answer_that_the_day_gives(question, gold):
     with connect(gold / "gold.duckdb") as connection:
         found = connection.sql(question.sql).fetchall()
     assert comparable(found) == comparable(ANSWERS[question.name])
+
+
+def test_what_was_sold_while_a_door_stood_open_or_a_defrost_lasted_was_not_sold_too_warm():
+    [question] = [one for one in questions() if one.name == "sales_while_too_warm"]
+    alerts = [
+        # Metric, kind of limit, and the hour that it lasted for; a line was sold in each.
+        ("temperature", "above", 1),
+        ("temperature", "cumulative", 2),
+        ("temperature", "rate", 3),
+        ("door_open", "above", 4),
+        ("defrost", "above", 5),
+    ]
+    with duckdb.connect() as connection:
+        connection.sql(
+            """
+            CREATE TABLE fct_sale_line AS
+            SELECT
+                's' AS store_id, kind || hour AS transaction_id, 1 AS line_no, 'EUR' AS currency, kind,
+                TIMESTAMP '2026-10-05' + hour * INTERVAL 1 HOUR AS event_time_utc, 'chilled' AS storage,
+                hour = 7 AS is_voided, 10 AS net_amount
+            FROM range(1, 8) AS hours(hour), unnest(['sale', 'return']) AS kinds(kind)
+            """
+        )
+        connection.sql(
+            """
+            CREATE TABLE fct_alert (
+                store_id TEXT, asset_class TEXT, metric TEXT, limit_kind TEXT,
+                starts_at_utc TIMESTAMP, ended_at_utc TIMESTAMP
+            )
+            """
+        )
+        for metric, kind, hour in alerts:
+            span = (f"2026-10-05 0{hour}:00:00", f"2026-10-05 0{hour + 1}:00:00")
+            connection.execute("INSERT INTO fct_alert VALUES ('s', 'cooler', ?, ?, ?, ?)", [metric, kind, *span])
+        assert connection.sql(question.sql).fetchall() == [("s", "chilled", "EUR", 60, 20, 2)]
