@@ -34,6 +34,25 @@ hour_sales as (
 
 ),
 
+open_hours as (
+
+    select
+        hours.store_id,
+        hours.hour_start_utc,
+        sum({{ seconds_in_both('hours.hour_start_utc', dbt.dateadd('hour', 1, 'hours.hour_start_utc'), 'span.opens_utc', 'span.closes_utc') }})
+            as open_s
+    from (
+        select distinct store_id, business_date, hour_start_utc
+        from product_hours
+        where seen > 0
+    ) as hours
+    inner join {{ ref('int_open_span') }} as span
+        on hours.store_id = span.store_id
+        and hours.business_date = span.business_date
+    group by hours.store_id, hours.hour_start_utc
+
+),
+
 days as (
 
     select
@@ -44,8 +63,10 @@ days as (
         sum(product_hours.seen) as seen,
         sum(product_hours.empty) as empty,
         sum(product_hours.low) as low,
+        -- Sales are of the whole hour, so the time on the shelf must be, too: what of it was not seen was as what was.
+        sum({{ part_of_amount(minutes('open_hours.open_s'), 'product_hours.seen - product_hours.empty', 'product_hours.seen') }})
+            as stocked,
         -- The product's own time: a facing of two that is empty takes half of it.
-        sum({{ part_of_amount('product_hours.seen - product_hours.empty', '1', 'product_hours.facings') }}) as stocked,
         cast(sum({{ part_of_amount('product_hours.empty', '1', 'product_hours.facings') }}) as decimal(18, 6)) as missing,
         cast(sum(coalesce(hour_sales.sold, 0)) as decimal(18, 3)) as sold
     from product_hours
@@ -53,6 +74,9 @@ days as (
         on product_hours.store_id = hour_sales.store_id
         and product_hours.product_id = hour_sales.product_id
         and product_hours.hour_start_utc = hour_sales.hour_start_utc
+    left join open_hours
+        on product_hours.store_id = open_hours.store_id
+        and product_hours.hour_start_utc = open_hours.hour_start_utc
     group by product_hours.store_id, product_hours.product_id, product_hours.business_date
 
 ),
