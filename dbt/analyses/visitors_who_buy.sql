@@ -15,21 +15,36 @@ baskets as (
     where kind = 'sale' and not was_voided and coalesce(channel, '') <> 'curbside'
     group by store_id, business_date, local_hour
 
+),
+
+-- Also hours in which nobody was seen to come in.
+hours as (
+
+    select
+        coalesce(visitors.store_id, baskets.store_id) as store_id,
+        coalesce(visitors.local_hour, baskets.local_hour) as local_hour,
+        visitors.entered,
+        coalesce(baskets.baskets, 0) as baskets,
+        case when visitors.entered is null then 0 else coalesce(baskets.baskets, 0) end as baskets_while_counted,
+        baskets.sold,
+        baskets.currency
+    from visitors
+    full outer join baskets
+        on visitors.store_id = baskets.store_id
+        and visitors.business_date = baskets.business_date
+        and visitors.local_hour = baskets.local_hour
+
 )
 
 select
-    visitors.store_id,
-    visitors.local_hour,
+    store_id,
+    local_hour,
     count(*) as days,
-    sum(visitors.entered) as entered,
-    sum(coalesce(baskets.baskets, 0)) as baskets,
-    round(100.0 * sum(coalesce(baskets.baskets, 0)) / nullif(sum(visitors.entered), 0), 1) as baskets_per_100_entered,
-    round(sum(baskets.sold) / nullif(sum(baskets.baskets), 0), 2) as average_basket,
-    max(baskets.currency) as currency
-from visitors
-left join baskets
-    on visitors.store_id = baskets.store_id
-    and visitors.business_date = baskets.business_date
-    and visitors.local_hour = baskets.local_hour
-group by visitors.store_id, visitors.local_hour
-order by visitors.store_id, visitors.local_hour
+    sum(entered) as entered,
+    sum(baskets) as baskets,
+    round(100.0 * sum(baskets_while_counted) / nullif(sum(entered), 0), 1) as baskets_per_100_entered,
+    round(sum(sold) / nullif(sum(baskets), 0), 2) as average_basket,
+    max(currency) as currency
+from hours
+group by store_id, local_hour
+order by store_id, local_hour

@@ -73,6 +73,29 @@ def test_an_analysts_question_has_the_answer_that_the_day_gives(question, gold):
     assert comparable(found) == comparable(ANSWERS[question.name])
 
 
+def test_baskets_of_an_hour_in_which_nobody_was_seen_to_come_in_are_told_too():
+    [question] = [one for one in questions() if one.name == "visitors_who_buy"]
+    with duckdb.connect() as connection:
+        connection.sql(
+            """
+            CREATE TABLE fct_zone_traffic_hour AS
+            SELECT 's' AS store_id, DATE '2026-10-05' AS business_date, 8 AS local_hour, 'person' AS seen,
+                'entrance' AS zone_kind, 4 AS entered
+            """
+        )
+        connection.sql(
+            """
+            CREATE TABLE fct_basket AS
+            SELECT 's' AS store_id, DATE '2026-10-05' + day AS business_date, hour AS local_hour, 'EUR' AS currency,
+                'sale' AS kind, false AS was_voided, 'lane' AS channel, 10 AS net_amount
+            FROM (VALUES (0, 8), (0, 8), (0, 9), (1, 8)) AS sold(day, hour)
+            """
+        )
+        found = connection.sql(question.sql).fetchall()
+    # The day after counts no visitors at 8, so its basket is in no rate.
+    assert comparable(found) == comparable([("s", 8, 2, 4, 3, 50, 10, "EUR"), ("s", 9, 1, None, 1, None, 10, "EUR")])
+
+
 def test_what_was_sold_while_a_door_stood_open_or_a_defrost_lasted_was_not_sold_too_warm():
     [question] = [one for one in questions() if one.name == "sales_while_too_warm"]
     alerts = [

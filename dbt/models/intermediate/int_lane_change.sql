@@ -12,6 +12,7 @@ followed as (
 
     select
         *,
+        lag(event_id) over (partition by store_id, lane_id order by event_time_utc, event_id) is null as is_first,
         coalesce(lag(is_open) over (partition by store_id, lane_id order by event_time_utc, event_id), 0) as was_open,
         coalesce(lag(open_terminals) over (partition by store_id, lane_id order by event_time_utc, event_id), 0)
             as had_terminals
@@ -28,4 +29,5 @@ select
     is_open - was_open as lanes_change,
     open_terminals - had_terminals as terminals_change
 from followed
-where is_open <> was_open or open_terminals <> had_terminals
+-- The first that is told of a lane changes what is known, if only from nothing to closed.
+where is_first or is_open <> was_open or open_terminals <> had_terminals

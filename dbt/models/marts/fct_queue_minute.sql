@@ -53,7 +53,8 @@ store_minutes as (
 
 ),
 
--- How many lanes are open: the running sum of what opened and closed, read at the end of each minute.
+-- How many lanes are open: the running sum of what opened and closed, read at the end of each minute. Minutes add null, not
+-- 0, so that the sum is null while nothing was told of a lane.
 timeline as (
 
     select
@@ -71,8 +72,8 @@ timeline as (
         store_id,
         {{ dbt.dateadd('minute', 1, 'minute_utc') }},
         minute_utc,
-        0,
-        0
+        cast(null as integer),
+        cast(null as integer)
     from store_minutes
 
 ),
@@ -122,7 +123,7 @@ lane_timeline as (
         lane_id,
         {{ dbt.dateadd('minute', 1, 'minute_utc') }},
         minute_utc,
-        0
+        cast(null as integer)
     from lane_minutes
 
 ),

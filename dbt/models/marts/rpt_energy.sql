@@ -37,6 +37,46 @@ meter_hours as (
 
 ),
 
+first_hours as (
+
+    select asset_id, min(hour_start_utc) as first_hour_utc
+    from meter_hours
+    group by asset_id
+
+),
+
+-- Hours of which a main meter says nothing while another one speaks. A meter is waited for since it was first told of or
+-- first spoke: a dimension's first version holds from the beginning, but a new meter did not stand there.
+silent_hours as (
+
+    select distinct spoken.store_id, spoken.hour_start_utc
+    from (select distinct store_id, hour_start_utc from meter_hours) as spoken
+    inner join {{ ref('int_device') }} as device
+        on spoken.store_id = device.store_id
+        and {{ valid_at('device', 'spoken.hour_start_utc') }}
+    inner join {{ ref('dim_asset') }} as asset
+        on device.asset_id = asset.asset_id
+        and {{ valid_at('asset', 'spoken.hour_start_utc') }}
+    left join {{ ref('dim_asset') }} as parent
+        on asset.parent_id = parent.asset_id
+        and asset.asset_class = parent.asset_class
+        and {{ valid_at('parent', 'spoken.hour_start_utc') }}
+    left join first_hours
+        on device.asset_id = first_hours.asset_id
+    left join meter_hours as said
+        on device.asset_id = said.asset_id
+        and spoken.store_id = said.store_id
+        and spoken.hour_start_utc = said.hour_start_utc
+    where
+        device.asset_class = 'power_meter'
+        and device.metric in ('energy', 'power')
+        and device.status = 'active'
+        and parent.asset_id is null
+        and said.asset_id is null
+        and (device.changed_at_utc <= spoken.hour_start_utc or first_hours.first_hour_utc < spoken.hour_start_utc)
+
+),
+
 -- Where the counter says nothing of an hour, power times time does.
 energy_hours as (
 
@@ -57,21 +97,33 @@ energy_hours as (
 
 ),
 
+told_hours as (
+
+    select
+        energy_hours.*,
+        case when silent_hours.store_id is null then 1 else 0 end as is_covered
+    from energy_hours
+    left join silent_hours
+        on energy_hours.store_id = silent_hours.store_id
+        and energy_hours.hour_start_utc = silent_hours.hour_start_utc
+
+),
+
 energy as (
 
     select
         store_id,
         business_date,
-        count(*) as hours_covered,
-        sum(minutes_closed) as minutes_closed,
-        sum(minutes_measured) as minutes_measured,
+        sum(is_covered) as hours_covered,
+        sum(is_covered * minutes_closed) as minutes_closed,
+        sum(is_covered * minutes_measured) as minutes_measured,
         sum(used) as used,
         sum(out_of_hours) as out_of_hours,
         sum(spread) as spread,
         max(power_max_kw) as power_max_kw,
         max(told_out_of_hours_max_kw) as told_out_of_hours_max_kw,
         sum(resets) as resets
-    from energy_hours
+    from told_hours
     group by store_id, business_date
 
 ),

@@ -8,6 +8,7 @@ with sales as (
         sum(case when kind = 'sale' and not was_voided and coalesce(channel, '') <> 'curbside' then 1 else 0 end)
             as baskets_inside,
         sum(net_amount) as net_sales,
+        sum(case when kind = 'sale' and not was_voided then net_amount else 0 end) as in_baskets,
         -sum(case when kind = 'return' then net_amount else 0 end) as returned
     from {{ ref('fct_basket') }}
     group by store_id, business_date
@@ -113,7 +114,7 @@ select
     store.currency,
     cast(sales.baskets as bigint) as baskets,
     cast(sales.net_sales as decimal(18, 3)) as net_sales,
-    cast(round({{ quotient('sales.net_sales', 'sales.baskets') }}, 3) as decimal(18, 3)) as average_basket,
+    cast(round({{ quotient('sales.in_baskets', 'sales.baskets') }}, 3) as decimal(18, 3)) as average_basket,
     cast(sales.returned as decimal(18, 3)) as returned,
     cast(traffic.entered as bigint) as entered,
     {{ percent('sales.baskets_inside', 'traffic.entered') }} as baskets_per_100_entered,
