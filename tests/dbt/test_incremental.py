@@ -11,7 +11,7 @@ import pytest
 
 from batch_jobs import gold as gold_module
 from batch_jobs.gold import GoldResult, build, connect
-from tests.fixtures.gold import event_at, example_audit
+from tests.fixtures.gold import at, event_at, example_audit
 from tests.fixtures.growth import growing_events
 from tests.fixtures.silver import append_silver, delete_silver, write_audit, write_silver
 
@@ -174,6 +174,24 @@ def test_a_few_new_rows_rewrite_what_they_touch_and_nothing_else(grown, marked):
         "main_intermediate.int_receipt_tender": "transaction_id, 1",
     }
     assert {table: found for table in MARKS if (found := rewritten(marked, table, columns.get(table, "*")))} == touched
+
+
+def test_a_version_that_begins_within_the_last_hour_there_is_reaches_that_hour(grown):
+    gold = grown / "within" / "gold.duckdb"
+    gold.parent.mkdir()
+    shutil.copyfile(grown / "gold.duckdb", gold)
+    run(grown, "within/gold.duckdb")  # what other tests added
+    monitored = "main_intermediate.int_cold_chain_hour WHERE asset_id = 'store-002-cooler-02'"
+    before = contents(gold, monitored)
+    # Until minute 179 it reports each minute, and stands for no more than two seconds of each from minute 150 on.
+    cooler = next(event for _, event in growing_events() if event["event_id"] == "v1-store-002-cooler-02")
+    devices = [device | {"interval_s": 1} for device in cooler["devices"]]
+    change = cooler | {"event_id": "v2-cooler", "event_time": at(150), "devices": devices}
+    append_silver(grown / "lake", [("assets", change)], "2026-11-23T08:00:00.000Z")
+    assert not run(grown, "within/gold.duckdb").from_nothing
+    assert [row for row in contents(gold, monitored) if row not in before] != []
+    run(grown, "within-at-once.duckdb", full=True)
+    assert differences(gold, grown / "within-at-once.duckdb") == {}
 
 
 def test_an_earlier_receipt_that_comes_later_takes_the_number_and_what_the_other_one_undid_stands_again(grown):

@@ -27,7 +27,8 @@ reached as (
     from {{ known_hours }} as hour
     inner join devices
         on hour.device_id = devices.device_id
-        and hour.hour_start_utc >= devices.from_utc
+        -- Also the hour in which the version begins.
+        and hour.hour_start_utc > {{ dbt.dateadd('hour', -1, 'devices.from_utc') }}
         and hour.hour_start_utc < devices.to_utc
 
     union all
