@@ -38,6 +38,26 @@ placed_devices as (
 
 ),
 
+-- Seconds are summed before they are divided, and what is summed after is exact.
+device_intervals as (
+
+    select
+        asset_id,
+        device_id,
+        business_date,
+        interval_s,
+        max(store_id) as store_id,
+        max(asset_class) as asset_class,
+        sum({{ seconds_between('greatest(day_start_utc, waited_from_utc)', 'least(day_end_utc, valid_to_utc)') }})
+            as waited_s,
+        sum(greatest({{ seconds_between(
+            'greatest(covered_from_utc, waited_from_utc)', 'least(covered_to_utc, valid_to_utc)'
+        ) }}, 0)) as waited_covered_s
+    from placed_devices
+    group by asset_id, device_id, business_date, interval_s
+
+),
+
 device_days as (
 
     select
@@ -46,12 +66,9 @@ device_days as (
         business_date,
         max(store_id) as store_id,
         max(asset_class) as asset_class,
-        sum({{ seconds_between('greatest(day_start_utc, waited_from_utc)', 'least(day_end_utc, valid_to_utc)') }}
-            / interval_s) as expected,
-        sum(greatest({{ seconds_between(
-            'greatest(covered_from_utc, waited_from_utc)', 'least(covered_to_utc, valid_to_utc)'
-        ) }}, 0) / interval_s) as expected_covered
-    from placed_devices
+        sum({{ quotient('waited_s', 'interval_s') }}) as expected,
+        sum({{ quotient('waited_covered_s', 'interval_s') }}) as expected_covered
+    from device_intervals
     group by asset_id, device_id, business_date
 
 ),
