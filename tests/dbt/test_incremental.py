@@ -27,6 +27,7 @@ LOADED = (
 """When the runs began that wrote the portions: the second began before the first but wrote later, the third at the very
 instant of the first."""
 MARKS = {
+    "main.fct_alert": "rule",
     "main.fct_alert_event": "rule",
     "main.fct_basket": "channel",
     "main.fct_order": "check_result",

@@ -1,5 +1,6 @@
 -- After everything that goes by it, so that a run that failed reads the same rows again.
--- depends_on: {{ ref('fct_alert_event') }}, {{ ref('fct_basket') }}, {{ ref('fct_order') }}, {{ ref('fct_queue_minute') }}
+-- depends_on: {{ ref('fct_alert') }}, {{ ref('fct_alert_event') }}, {{ ref('fct_basket') }}, {{ ref('fct_order') }}
+-- depends_on: {{ ref('fct_queue_minute') }}
 -- depends_on: {{ ref('fct_sale_line') }}, {{ ref('fct_sensor_hour') }}, {{ ref('fct_shelf_hour') }}
 -- depends_on: {{ ref('fct_utility_hour') }}, {{ ref('fct_zone_traffic_hour') }}, {{ ref('int_cold_chain_hour') }}
 -- depends_on: {{ ref('int_cold_chain_day') }}

@@ -4,7 +4,8 @@ from {{ ref('stg_alert_events') }} as step
 where {{ is_new('stg_alert_events', 'step') }}
     {{- ' and false' if refreshes() }}
 
-{%- set known = as_it_was('fct_alert_event') %}
+{%- for fact, at in [('fct_alert_event', 'event_time_utc'), ('fct_alert', 'starts_at_utc')] %}
+{%- set known = as_it_was(fact) %}
 {%- if known and not refreshes() %}
 
 union
@@ -13,6 +14,7 @@ select known.alert_id
 from {{ known }} as known
 inner join {{ ref('int_changed_version') }} as version
     on known.store_id = version.store_id
-    and {{ near('version', 'known.event_time_utc') }}
+    and {{ near('version', 'known.' ~ at) }}
 where version.dimension = 'store'
 {%- endif %}
+{%- endfor %}

@@ -1,15 +1,17 @@
+{%- set touched = [{'by': 'int_touched_alert', 'key': ['alert_id']}] -%}
 {%- set kept = {'at': 'starts_at_utc', 'from': ['stg_alert_events']} -%}
-{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': [], 'kept': kept}) }}
--- All of it is made anew each time, but for what has expired.
--- depends_on: {{ ref('int_first_kept') }}
+{{ config(materialized='incremental', incremental_strategy='touched', meta={'touched': touched, 'kept': kept}) }}
 with steps as (
 
     select
         *,
         row_number() over (partition by alert_id order by sequence desc) as newest
-    from {{ ref('stg_alert_events') }}
+    from {{ ref('stg_alert_events') }} as step
     -- Alerts about the pipeline itself are no store's, and a watchdog that says every 30 s that it lives is none at all.
-    where not answers_command_only and coalesce(alert_topic, '') <> 'alerts.platform'
+    where
+        not answers_command_only
+        and coalesce(alert_topic, '') <> 'alerts.platform'
+        and {{ is_touched(touched, 'step') }}
 
 ),
 
