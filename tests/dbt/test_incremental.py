@@ -177,11 +177,12 @@ def test_a_few_new_rows_rewrite_what_they_touch_and_nothing_else(grown, marked):
     assert {table: found for table in MARKS if (found := rewritten(marked, table, columns.get(table, "*")))} == touched
 
 
-def test_a_version_that_begins_within_the_last_hour_there_is_reaches_that_hour(grown):
-    gold = grown / "within" / "gold.duckdb"
+def test_new_versions_alone_reach_what_they_touch(grown):
+    """An asset's that begins within the last hour there is; and a store's opening hours, when no sight is new."""
+    gold = grown / "alone" / "gold.duckdb"
     gold.parent.mkdir()
     shutil.copyfile(grown / "gold.duckdb", gold)
-    run(grown, "within/gold.duckdb")  # what other tests added
+    run(grown, "alone/gold.duckdb")  # what other tests added
     monitored = "main_intermediate.int_cold_chain_hour WHERE asset_id = 'store-002-cooler-02'"
     before = contents(gold, monitored)
     # Until minute 179 it reports each minute, and stands for no more than two seconds of each from minute 150 on.
@@ -189,10 +190,21 @@ def test_a_version_that_begins_within_the_last_hour_there_is_reaches_that_hour(g
     devices = [device | {"interval_s": 1} for device in cooler["devices"]]
     change = cooler | {"event_id": "v2-cooler", "event_time": at(150), "devices": devices}
     append_silver(grown / "lake", [("assets", change)], "2026-11-23T08:00:00.000Z")
-    assert not run(grown, "within/gold.duckdb").from_nothing
+    assert not run(grown, "alone/gold.duckdb").from_nothing
     assert [row for row in contents(gold, monitored) if row not in before] != []
-    run(grown, "within-at-once.duckdb", full=True)
-    assert differences(gold, grown / "within-at-once.duckdb") == {}
+
+    # From before noon, so that they hold for that day, on which it had been open all the time.
+    store = next(event for _, event in growing_events() if event["event_id"] == "v1-store-002")
+    hours = [{"day": "mon", "opens": "14:30", "closes": "15:15"}]
+    change = store | {"event_id": "v2-hours", "event_time": at(-60), "opening_hours": hours}
+    facts = ("fct_shelf_hour", "fct_utility_hour")
+    before = [contents(gold, fact) for fact in facts]
+    append_silver(grown / "lake", [("stores", change)], "2026-11-23T09:00:00.000Z")
+    assert not run(grown, "alone/gold.duckdb").from_nothing
+    for fact, rows in zip(facts, before, strict=True):
+        assert contents(gold, fact) != rows, fact
+    run(grown, "alone-at-once.duckdb", full=True)
+    assert differences(gold, grown / "alone-at-once.duckdb") == {}
 
 
 def test_an_earlier_receipt_that_comes_later_takes_the_number_and_what_the_other_one_undid_stands_again(grown):
