@@ -177,6 +177,14 @@ def test_a_few_new_rows_rewrite_what_they_touch_and_nothing_else(grown, marked):
     assert {table: found for table in MARKS if (found := rewritten(marked, table, columns.get(table, "*")))} == touched
 
 
+def test_the_hour_that_comes_twice_when_clocks_go_back_is_two_hours(grown):
+    for store_id, local_date, hour in (("store-001", "2026-11-01", 1), ("store-002", "2026-10-25", 2)):
+        of_it = f"WHERE store_id = '{store_id}' AND business_date = '{local_date}' AND local_hour = {hour}"
+        for fact in ("fct_sensor_hour", "fct_shelf_hour", "fct_utility_hour", "fct_zone_traffic_hour"):
+            hours = contents(grown / "gold.duckdb", f"(SELECT DISTINCT hour_start_utc FROM {fact} {of_it})")
+            assert len(hours) == 2, (fact, store_id)
+
+
 def test_new_versions_alone_reach_what_they_touch(grown):
     """An asset's that begins within the last hour there is; and a store's opening hours, when no sight is new."""
     gold = grown / "alone" / "gold.duckdb"
