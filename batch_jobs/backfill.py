@@ -365,10 +365,10 @@ def _records(look: _Look) -> tuple[DataFrame, DataFrame]:
     item, span = look.item, look.span
     ours = look.silver.where(span.has("event_date"))
     received = look.bronze
-    if silver.comes_through_gate(item):
+    if (most := silver.MAX_AHEAD.get(item.kind)) is not None:
         # An event is at most a day's date ahead of its arrival; what stands in silver all the same is looked for, too.
         oldest = ours.agg(f.to_date(f.min("arrived_at"))).first()[0] or span.first
-        since = min(oldest, span.first - math.ceil(silver.MAX_AHEAD / timedelta(days=1)) * timedelta(days=1))
+        since = min(oldest, span.first - math.ceil(most / timedelta(days=1)) * timedelta(days=1))
         received = received.where(f"arrived_date >= DATE{since.isoformat()!r}")
     happened, arrived = f.coalesce(f.expr(span.has("event_date")), f.lit(False)), f.expr(span.has("arrived_date"))
     rows = silver.computed(silver.conform(received, item).where(happened | arrived))

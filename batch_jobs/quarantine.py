@@ -51,7 +51,8 @@ MEANINGS = {
     "length": "the text is too long, or empty",
     "format": "no such day or time of day",
     "items": "the list is too short",
-    "clock": "the event says it happened more than two hours after it arrived: its sender's clock is wrong",
+    "clock": "the event says it happened more than two hours (an alert or derived metric: a day) after it arrived: its "
+    "sender's clock is wrong",
     "id_conflict": "silver has an event of this id on another date near by: ids must not be used twice",
 }
 """Reason code -> what it says, in words."""

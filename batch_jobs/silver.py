@@ -40,9 +40,11 @@ BROADCAST_ROWS = 300_000
 """Up to so many new rows are held against a table without a shuffle; their keys take some 30 MB."""
 SORTED_ROWS = 300_000
 """Up to so many records are sorted whole, to have one row an event: to look which of them must be would take longer."""
-MAX_AHEAD = timedelta(hours=2)
-"""How far an event's own clock may run ahead of its arrival, as at the gate: what was put straight on a topic is held
-against the same limits."""
+MAX_AHEAD = {"event": timedelta(hours=2), "derived": timedelta(days=1)}
+"""x-kind -> how far an event's own clock may run ahead of its arrival. What comes through the gate: as there, for
+somebody may put it straight on a topic. Alerts and derived metrics are stamped with the arrival that gave them, by
+the log's clock of a replayed day too, and a device is at most as far ahead as the gate lets in: a day is more than
+any window. A price may be known long before it holds, and a dead letter is stamped with the broker's clock."""
 BEYOND_LATENESS = timedelta(days=7)
 """How much further apart than a contract's `x-max-lateness` an id is looked for on another date."""
 
@@ -246,8 +248,8 @@ def conform(received: DataFrame, item: Contract) -> DataFrame:
     from schemas.spark import parse, reasons
 
     found = reasons(item)
-    if comes_through_gate(item):
-        ahead = f.col("event.event_time") > f.col("arrived_at") + f.lit(MAX_AHEAD)
+    if (most := MAX_AHEAD.get(item.kind)) is not None:
+        ahead = f.col("event.event_time") > f.col("arrived_at") + f.lit(most)
         found = f.concat(found, f.when(ahead, f.array(f.lit("clock:/event_time"))).otherwise(f.array()))
     return (
         parse(received, item)
@@ -256,12 +258,6 @@ def conform(received: DataFrame, item: Contract) -> DataFrame:
         .withColumn("payload", f.when(f.size("reasons") > 0, f.col("payload")))
         .drop("raw", "run_id", "loaded_at", "cluster")
     )
-
-
-def comes_through_gate(item: Contract) -> bool:
-    """Alerts, derived metrics, reference and dead letters do not: they are stamped by whoever wrote them, so the time
-    at which they arrived says nothing of a replayed day, and a price may be known before it holds."""
-    return item.kind == "event"
 
 
 def one_per_event(good: DataFrame) -> DataFrame:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -281,10 +281,26 @@ def test_a_field_that_a_contract_gains_becomes_a_column_and_older_rows_stay(spar
     assert [row.probe for row in events(spark, tmp_path)] == [None, "left"]
 
 
-def test_a_price_may_be_known_before_it_holds_but_a_reading_not_before_it_was_measured():
-    through_gate = {item.name for item in all_contracts() if silver.comes_through_gate(item)}
-    assert "sensor-readings" in through_gate
-    assert not through_gate & {"products", "assets", "stores", "alert", "derived-metrics", "dead-letters"}
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("lane-status", timedelta(hours=2)),
+        ("alert", timedelta(days=1)),
+        ("derived-metrics", timedelta(days=1)),
+        ("products", None),
+        ("dead-letters", None),
+    ],
+)
+def test_a_price_may_be_known_before_it_holds_but_nothing_is_measured_or_decided_before_it_happened(spark, name, most):
+    item = contract(name)
+    event = json.loads(min(path for path, passes in item.examples() if passes).read_text("utf-8"))
+    happened = datetime.fromisoformat(event["event_time"])
+    aheads = [timedelta(days=-375), timedelta(0), timedelta(hours=3), timedelta(days=2), timedelta(days=366)]
+    columns = "payload string, arrived_at timestamp, run_id string, loaded_at timestamp, cluster string"
+    rows = [(json.dumps(event), happened - ahead, "r", happened, "c") for ahead in aheads]
+    found = silver.conform(spark.createDataFrame(rows, columns), item).collect()
+    refused = {happened - row.arrived_at.astimezone(UTC): row.reasons for row in found}
+    assert refused == {ahead: ["clock:/event_time"] if most and ahead > most else [] for ahead in aheads}
 
 
 def test_counts_that_do_not_add_up_are_named():
