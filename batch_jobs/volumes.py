@@ -122,9 +122,9 @@ def _volumes(spark: SparkSession, run: Run, contracts: Iterable[Contract], gaine
         day = days.setdefault(key, Day())
         day.events, day.newest_at = events, max(filter(None, (day.newest_at, newest)))
     found = judge(days, set(counted), stores, limits, run.at)
-    doubtful = {key: day for key, day in found.measured.items() if in_doubt(day)}
+    doubtful = {key: day for key, day in found.measured.items() if in_doubt(key, day, stores.get(key[1], Store()))}
     for key, ages in _ages(spark, run.lake, items, doubtful, stores).items():
-        hold_to_weekday(days, key, ages, stores.get(key[1], Store()))
+        hold_to_weekday(found.measured[key], ages)
     changed = {(name, day) for (name, store, day), one in days.items() if one != before.get((name, store, day))}
     _record(spark, run, now, days, changed)
     tables.ensure(spark, tables.volumes_layout(run.lake))
@@ -204,21 +204,19 @@ def _judge(days: dict[Key, Day], key: Key, store: Store, clock: datetime) -> Non
         one.volume = TOO_LOW if one.ratio < LOW else TOO_HIGH if one.ratio > HIGH else USUAL
 
 
-def in_doubt(day: Day) -> bool:
-    """Whether an age that its contract allows is worth being held against the same weekday."""
-    return day.freshness == FRESH and day.age_s > AT_LEAST.total_seconds()
+def in_doubt(key: Key, day: Day, store: Store) -> bool:
+    """Whether an age that its contract allows is worth being held against the same weekday. No holiday's is."""
+    return day.freshness == FRESH and day.age_s > AT_LEAST.total_seconds() and key[2] not in store.holidays
 
 
-def hold_to_weekday(days: dict[Key, Day], key: Key, ages: list[int], store: Store) -> None:
-    """Let the newest event of `key` be no older than double what is usual at this time of this weekday, nor than ten of
-    its mean gaps. ages: seconds, of the weeks before. Holidays, and days without history or with few events, stay."""
-    one = days[key]
-    known = [days[week].events for week in _weeks(key, store) if week in days]
-    if key[2] in store.holidays or min(len(ages), len(known)) < WEEKS_NEEDED or median(known) < FEW:
+def hold_to_weekday(day: Day, ages: list[int]) -> None:
+    """Let the newest event of a day that was judged be no older than double what is usual at this time of this weekday,
+    nor than ten of its mean gaps. ages: seconds, of the weeks before. Days without history or with few events stay."""
+    if min(len(ages), day.weeks) < WEEKS_NEEDED or day.usual < FEW:
         return
-    gap = timedelta(days=1).total_seconds() / median(known)
-    one.limit_s = min(one.limit_s, int(max(AT_LEAST.total_seconds(), HIGH * median(ages), GAPS * gap)))
-    one.freshness = STALE if one.age_s > one.limit_s else FRESH
+    gap = timedelta(days=1).total_seconds() / day.usual
+    day.limit_s = min(day.limit_s, int(max(AT_LEAST.total_seconds(), HIGH * median(ages), GAPS * gap)))
+    day.freshness = STALE if day.age_s > day.limit_s else FRESH
 
 
 def newest_arrival(spark: SparkSession, lake: str) -> datetime | None:

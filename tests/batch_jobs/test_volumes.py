@@ -107,10 +107,10 @@ def test_a_holiday_is_neither_judged_nor_anyones_usual():
 
 def held(hours: float, ages: list[float], *events: int, **store) -> Day:
     """A newest event so old on Monday; ages: hours, of the same weekday; events: of those days."""
-    day = Day(9, measured_at=NOW, age_s=int(hours * 3600), limit_s=3 * 86400, freshness="fresh")
-    days = past(*events) | {key(): day}
-    if volumes.in_doubt(day):
-        volumes.hold_to_weekday(days, key(), [int(age * 3600) for age in ages], Store(**store))
+    day = judged(past(*events), 9)
+    day.measured_at, day.age_s, day.limit_s, day.freshness = NOW, int(hours * 3600), 3 * 86400, "fresh"
+    if volumes.in_doubt(key(), day, Store(**store)):
+        volumes.hold_to_weekday(day, [int(age * 3600) for age in ages])
     return day
 
 
