@@ -501,23 +501,25 @@ def _write_silver(look: _Look, judged: Judged, news: DataFrame) -> None:
     from pyspark.sql import functions as f
 
     new = silver.stamped(look.should_stand(judged), look.run).select(*_event_columns(look), *_STAMPS)
-    new = new.join(news.where(f.col("what") != _GONE), _KEY)
+    news = news.withColumnRenamed("what", "_what")  # no field of a contract begins like this
+    new = new.join(news.where(f.col("_what") != _GONE), _KEY)
     # Of an event that is replaced the new row must match none, so that it is inserted.
-    match = f.when(f.col("what") == _ADDED, f.col("event_id")).alias("match")
-    new = new.withColumn("match", match).withColumn("gone", f.lit(False)).drop("what")
-    old = news.where(f.col("what") != _ADDED).select(*_KEY, f.col("event_id").alias("match"), f.lit(True).alias("gone"))
+    match = f.when(f.col("_what") == _ADDED, f.col("event_id")).alias("_match")
+    new = new.withColumn("_match", match).withColumn("_gone", f.lit(False)).drop("_what")
+    gone = (f.col("event_id").alias("_match"), f.lit(True).alias("_gone"))
+    old = news.where(f.col("_what") != _ADDED).select(*_KEY, *gone)
     changes = new.unionByName(old, allowMissingColumns=True)
     dates = [row.event_date for row in news.select("event_date").distinct().collect()]
     same = (
-        f"{tables.date_list('old.event_date', dates)} AND old.event_date = new.event_date AND old.event_id = new.match"
+        f"{tables.date_list('old.event_date', dates)} AND old.event_date = new.event_date AND old.event_id = new._match"
     )
-    columns = [name for name in new.columns if name not in ("match", "gone")]
+    columns = [name for name in new.columns if name not in ("_match", "_gone")]
     (
         DeltaTable.forPath(look.spark, look.layout.path)
         .alias("old")
         .merge(changes.alias("new"), same)
-        .whenMatchedDelete("new.gone")
-        .whenNotMatchedInsert("NOT new.gone", values={name: f"new.{name}" for name in columns})
+        .whenMatchedDelete("new._gone")
+        .whenNotMatchedInsert("NOT new._gone", values={name: f"new.{name}" for name in columns})
         .execute()
     )
 
