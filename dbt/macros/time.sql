@@ -124,3 +124,24 @@ case
         else 0
     end
 {%- endmacro %}
+
+{#- Query: open_s, for how long the store was open in each of the hours. hours: a CTE with store_id, business_date and
+    hour_start_utc; only: condition on its rows. -#}
+{% macro seconds_open(hours, only=none) -%}
+select
+        hours.store_id,
+        hours.hour_start_utc,
+        sum({{ seconds_in_both('hours.hour_start_utc', dbt.dateadd('hour', 1, 'hours.hour_start_utc'), 'span.opens_utc', 'span.closes_utc') }})
+            as open_s
+    from (
+        select distinct store_id, business_date, hour_start_utc
+        from {{ hours }}
+        {%- if only %}
+        where {{ only }}
+        {%- endif %}
+    ) as hours
+    inner join {{ ref('int_open_span') }} as span
+        on hours.store_id = span.store_id
+        and hours.business_date = span.business_date
+    group by hours.store_id, hours.hour_start_utc
+{%- endmacro %}

@@ -36,20 +36,7 @@ hour_sales as (
 
 open_hours as (
 
-    select
-        hours.store_id,
-        hours.hour_start_utc,
-        sum({{ seconds_in_both('hours.hour_start_utc', dbt.dateadd('hour', 1, 'hours.hour_start_utc'), 'span.opens_utc', 'span.closes_utc') }})
-            as open_s
-    from (
-        select distinct store_id, business_date, hour_start_utc
-        from product_hours
-        where seen > 0
-    ) as hours
-    inner join {{ ref('int_open_span') }} as span
-        on hours.store_id = span.store_id
-        and hours.business_date = span.business_date
-    group by hours.store_id, hours.hour_start_utc
+    {{ seconds_open('product_hours', only='seen > 0') }}
 
 ),
 
